@@ -1,0 +1,34 @@
+# Everything here sets itself up: Debian with python3, python3-venv and make is enough.
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+READY  := $(VENV)/.ready
+JOBS   ?= auto
+
+.PHONY: demo test bench soak lint clean
+
+demo: $(READY)
+	$(BIN)/polyhost demo --print
+
+test: $(READY) lint
+	$(BIN)/pytest -n $(JOBS)
+
+lint: $(READY)
+	$(BIN)/ruff check polyhost tests benchmarks
+	$(BIN)/ruff format --check polyhost tests benchmarks
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-logo 2>/dev/null || $(BIN)/lint-imports
+
+bench: $(READY)
+	$(BIN)/python -m benchmarks
+
+soak: $(READY)
+	POLYHOST_SOAK=1 $(BIN)/pytest -n $(JOBS)
+
+$(READY): pyproject.toml
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev]'
+	touch $@
+
+clean:
+	rm -rf $(VENV) build dist

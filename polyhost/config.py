@@ -1,0 +1,141 @@
+"""Every setting, once: a tree of frozen structs, read from one TOML file.
+
+Parts receive their own section as a constructor argument.  An unknown key is an error that names its nearest
+neighbour.  Printers named here are locked: they are changed here and nowhere else.
+"""
+
+import difflib
+import re
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import msgspec
+
+from polyhost.core.errors import Malformed
+from polyhost.core.printer import PrinterProfile
+
+
+class _Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    pass
+
+
+class Server(_Section, frozen=True):
+    """``[server]``"""
+
+    host: str = "0.0.0.0"  # the address to listen on; every door listens there too
+    port: int = 8080  # the main port: every API; 0 takes a free one
+    name: str = "Polyhost"  # shown to people
+    hosts: tuple[str, ...] = ()  # names, besides its own and .local, that this host may be called by
+
+
+class Doors(_Section, frozen=True):
+    """``[doors]``: further ports, each where clients of one API look; 0 closes a door."""
+
+    octoprint: int = 5000
+
+
+class Access(_Section, frozen=True):
+    """``[access]``"""
+
+    proxies: tuple[str, ...] = ()  # networks whose X-Forwarded-… headers count
+    allow_origins: tuple[str, ...] = ()  # web pages of other origins that may call, by exact name
+
+
+class OctoPrint(_Section, frozen=True):
+    """``[octoprint]``"""
+
+    compat_version: str = "1.11.8"  # the version that clients are told
+    heater_while_printing: bool = True  # False: the 2013 rule, 409 for targets set while printing
+
+
+class Scripts(_Section, frozen=True):
+    """``[scripts]``: the host's own G-code around a run, as Jinja2 templates; one default for every printer."""
+
+    before_start: str = ""
+    after_done: str = ""
+    after_cancel: str = "M84\n{% for tool in tools %}M104 {{ tool }} S0\n{% endfor %}M140 S0\nM106 S0"
+    after_pause: str = ""
+    before_resume: str = ""
+    after_failure: str = "M84\nM106 S0"
+
+
+class Safety(_Section, frozen=True):
+    """``[safety]``"""
+
+    idle_off_s: float = 1800.0  # seconds after which heaters of an idle or paused printer are switched off
+
+
+class Uploads(_Section, frozen=True):
+    """``[uploads]``"""
+
+    max_bytes: int = 1 << 30  # bytes of one upload
+    max_at_once: int = 8
+    keep_free_bytes: int = 500_000_000  # bytes of disk that uploads leave free (or 2 %, whichever is less)
+
+
+class Printer(_Section, frozen=True):
+    """``[[printers]]``"""
+
+    slug: str  # [a-z0-9_-], constant from now on
+    driver: Literal["serial", "virtual"]
+    name: str = ""  # "" is the slug
+    port: str = ""  # serial: a device, best one of /dev/serial/by-id
+    baud: int = 0  # serial: bits per second; 0 finds it
+    speed: float = 1.0  # virtual: how many times a machine's own pace; 0 is as fast as possible
+    listen: int = 0  # a port of its own on which every API means this printer; 0 is none
+    autoconnect: bool = True  # open the link at start and keep it open
+    window_lines: int = 0  # lines in flight; 0 is what the firmware shows that it can
+    window_bytes: int = 0  # bytes in flight, the firmware's receive buffer; 0 as above
+    profile: PrinterProfile = PrinterProfile()
+
+
+class Config(_Section, frozen=True):
+    """The whole tree."""
+
+    server: Server = Server()
+    doors: Doors = Doors()
+    access: Access = Access()
+    octoprint: OctoPrint = OctoPrint()
+    scripts: Scripts = Scripts()
+    safety: Safety = Safety()
+    uploads: Uploads = Uploads()
+    printers: tuple[Printer, ...] = ()
+
+
+def read_config(path: Path) -> Config:
+    """The settings in the TOML file `path`; `Malformed` names the file, the key and the nearest known one."""
+    try:
+        tree = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise Malformed(f"no settings file {path}") from None
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise Malformed(f"{path}: {error}") from error
+    try:
+        config = msgspec.convert(tree, Config)
+    except msgspec.ValidationError as error:
+        raise Malformed(f"{path}: {error}{_nearest(tree, str(error))}") from error
+    for number, printer in enumerate(config.printers, 1):
+        if not re.fullmatch(r"[a-z0-9_-]{1,64}", printer.slug):
+            raise Malformed(f"{path}: printer {number}: the slug {printer.slug!r} must be of a-z, 0-9, _ and -")
+        if printer.driver == "serial" and not printer.port:
+            raise Malformed(f'{path}: printer {printer.slug!r} is serial and names no port; add port = "/dev/…"')
+    slugs = [printer.slug for printer in config.printers]
+    for slug in slugs:
+        if slugs.count(slug) > 1:
+            raise Malformed(f"{path}: two printers are called {slug!r}; give each its own slug")
+    return config
+
+
+def _nearest(tree: Mapping[str, Any], error: str) -> str:
+    """ "; did you mean …?" for an error of msgspec's about an unknown field, else ""."""
+    unknown = re.search(r"unknown field `(\w+)`(?: - at `\$\.?([\w.\[\]]*)`)?", error)
+    if unknown is None:
+        return ""
+    section: type[msgspec.Struct] = Config
+    for part in (unknown[2] or "").replace("[...]", "").split("."):
+        if part:
+            section = {"printers": Printer, "profile": PrinterProfile}.get(part) or type(getattr(Config(), part))
+    near = difflib.get_close_matches(unknown[1], section.__struct_fields__, n=1, cutoff=0.4)
+    return f"; did you mean `{near[0]}`?" if near else f"; known here: {', '.join(section.__struct_fields__)}"

@@ -1,0 +1,70 @@
+"""Every error that crosses a room, by what its catcher does next.
+
+    PolyhostError
+    ├── NotFound        the thing named is not there           look for another
+    ├── NotAllowed      this caller may not                    ask somebody who may
+    ├── NotNow          right request, wrong state             wait, or change the state first
+    │   ├── SetupNeeded   there is no administrator yet        go to /setup
+    │   └── TooMany       too many tries                       wait `retry_after_s`
+    ├── Malformed       the request itself is wrong            correct it
+    │   ├── TooLarge      beyond a stated bound                send less
+    │   └── Unsupported   a kind of thing we do not take       send another kind
+    ├── NoSpace         the disk refuses                       free some, then again
+    ├── LinkLost        the port or socket is gone             reconnect
+    └── MachineFault    the firmware says no                   a person looks at the machine
+
+A message names the thing and the way out: ``no port /dev/ttyUSB0; available: /dev/ttyACM0``.
+Each dialect maps these classes to its statuses in one table.
+"""
+
+
+class PolyhostError(Exception):
+    """The root; never raised itself."""
+
+
+class NotFound(PolyhostError):
+    """The thing named is not there."""
+
+
+class NotAllowed(PolyhostError):
+    """The caller is known, or is a guest, and may not do this."""
+
+
+class NotNow(PolyhostError):
+    """A right request in the wrong state."""
+
+
+class SetupNeeded(NotNow):
+    """Nobody administers this host yet."""
+
+
+class TooMany(NotNow):
+    """Too many tries; `retry_after_s` seconds from now one more is heard."""
+
+    def __init__(self, message: str, retry_after_s: float) -> None:
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
+
+
+class Malformed(PolyhostError):
+    """The request cannot mean anything."""
+
+
+class TooLarge(Malformed):
+    """Beyond a stated bound."""
+
+
+class Unsupported(Malformed):
+    """A kind of thing that is not taken here."""
+
+
+class NoSpace(PolyhostError):
+    """The disk is full, read-only or failing."""
+
+
+class LinkLost(PolyhostError):
+    """The port or socket to a machine, or to its engine, is gone."""
+
+
+class MachineFault(PolyhostError):
+    """The firmware reported something that a person must look at."""

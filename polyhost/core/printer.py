@@ -1,0 +1,177 @@
+"""A printer: its states, its shape, and what it last told us about itself."""
+
+from collections.abc import Mapping
+from enum import Enum
+from typing import Final
+
+import msgspec
+
+from polyhost.core.errors import NotNow
+from polyhost.core.job import RunProgress
+
+
+class PrinterState(Enum):
+    """Where the link to a printer stands; what it prints is the run's matter (`core.job.RunState`)."""
+
+    OFFLINE = "offline"  # nobody asked for a link, or it was closed
+    DETECTING = "detecting"  # trying rates
+    CONNECTING = "connecting"  # the port is open, the firmware has not answered yet
+    READY = "ready"  # the firmware answers
+    UNREACHABLE = "unreachable"  # the link is wanted and gone; it is tried again
+    FAULTED = "faulted"  # the firmware stopped; a person reconnects
+
+
+class PrinterSignal(Enum):
+    DETECT = "detect"
+    CONNECT = "connect"
+    GREETED = "greeted"
+    DISCONNECT = "disconnect"
+    LINK_LOST = "link lost"
+    FAULT = "fault"
+
+
+PRINTER: Final[Mapping[PrinterState, Mapping[PrinterSignal, PrinterState]]] = {
+    PrinterState.OFFLINE: {
+        PrinterSignal.DETECT: PrinterState.DETECTING,
+        PrinterSignal.CONNECT: PrinterState.CONNECTING,
+        PrinterSignal.LINK_LOST: PrinterState.UNREACHABLE,
+    },
+    PrinterState.DETECTING: {
+        PrinterSignal.CONNECT: PrinterState.CONNECTING,
+        PrinterSignal.DISCONNECT: PrinterState.OFFLINE,
+        PrinterSignal.LINK_LOST: PrinterState.UNREACHABLE,
+        PrinterSignal.FAULT: PrinterState.FAULTED,
+    },
+    PrinterState.CONNECTING: {
+        PrinterSignal.GREETED: PrinterState.READY,
+        PrinterSignal.DISCONNECT: PrinterState.OFFLINE,
+        PrinterSignal.LINK_LOST: PrinterState.UNREACHABLE,
+        PrinterSignal.FAULT: PrinterState.FAULTED,
+    },
+    PrinterState.READY: {
+        PrinterSignal.DISCONNECT: PrinterState.OFFLINE,
+        PrinterSignal.LINK_LOST: PrinterState.UNREACHABLE,
+        PrinterSignal.FAULT: PrinterState.FAULTED,
+    },
+    PrinterState.UNREACHABLE: {
+        PrinterSignal.DETECT: PrinterState.DETECTING,
+        PrinterSignal.CONNECT: PrinterState.CONNECTING,
+        PrinterSignal.DISCONNECT: PrinterState.OFFLINE,
+        PrinterSignal.LINK_LOST: PrinterState.UNREACHABLE,
+    },
+    PrinterState.FAULTED: {
+        PrinterSignal.DETECT: PrinterState.DETECTING,
+        PrinterSignal.CONNECT: PrinterState.CONNECTING,
+        PrinterSignal.DISCONNECT: PrinterState.OFFLINE,
+        PrinterSignal.LINK_LOST: PrinterState.FAULTED,
+        PrinterSignal.FAULT: PrinterState.FAULTED,
+    },
+}
+
+
+def advance_printer(state: PrinterState, signal: PrinterSignal) -> PrinterState:
+    """Where `signal` takes a printer that is in `state`; `NotNow` if it takes it nowhere."""
+    try:
+        return PRINTER[state][signal]
+    except KeyError:
+        raise NotNow(f"the printer is {state.value}: {signal.value} is not possible now") from None
+
+
+class Temperature(msgspec.Struct, frozen=True):
+    """One heater: °C now, °C wanted (0: off), and the fraction of its power in use; None is unknown."""
+
+    actual: float | None = None
+    target: float | None = None
+    power: float | None = None
+
+
+class TemperatureSample(msgspec.Struct, frozen=True):
+    """All heaters of a printer at one moment; `at` is seconds since the epoch."""
+
+    at: float
+    heaters: dict[str, Temperature]
+
+
+class Position(msgspec.Struct, frozen=True):
+    """Where the toolhead is, in mm; an axis nobody reported is None."""
+
+    x: float | None = None
+    y: float | None = None
+    z: float | None = None
+    e: float | None = None
+
+
+class Firmware(msgspec.Struct, frozen=True):
+    """What ``M115`` said: name, machine, number of extruders, and its capabilities (``AUTOREPORT_TEMP`` → True)."""
+
+    name: str = ""
+    machine: str = ""
+    extruders: int = 1
+    capabilities: dict[str, bool] = {}
+
+
+class Axis(msgspec.Struct, frozen=True):
+    """How fast an axis jogs, and whether it runs backwards."""
+
+    speed_mm_s: float
+    inverted: bool = False
+
+
+class PrinterProfile(msgspec.Struct, frozen=True):
+    """The shape and limits of a machine.  Lengths in mm."""
+
+    name: str = "Default"
+    model: str = "Generic RepRap Printer"
+    color: str = "default"
+    width: float = 200.0
+    depth: float = 200.0
+    height: float = 200.0
+    circular: bool = False
+    origin_at_center: bool = False
+    heated_bed: bool = True
+    heated_chamber: bool = False
+    extruders: int = 1
+    extruder_offsets: tuple[tuple[float, float], ...] = ((0.0, 0.0),)
+    nozzle_diameter: float = 0.4
+    shared_nozzle: bool = False
+    filament_diameter: float = 1.75
+    default_extrusion_length: float = 5.0
+    x: Axis = Axis(100.0)
+    y: Axis = Axis(100.0)
+    z: Axis = Axis(200.0 / 60.0)
+    e: Axis = Axis(5.0)
+    max_hotend: float = 300.0
+    max_bed: float = 130.0
+    max_chamber: float = 90.0
+
+    def heaters(self) -> tuple[str, ...]:
+        """Names of the heaters that a machine of this shape has: ``tool0``, …, ``bed``, ``chamber``."""
+        tools = tuple(f"tool{n}" for n in range(1 if self.shared_nozzle else self.extruders))
+        return tools + ("bed",) * self.heated_bed + ("chamber",) * self.heated_chamber
+
+    def max_target(self, heater: str) -> float:
+        """The highest target in °C that a person may ask of `heater`."""
+        return {"bed": self.max_bed, "chamber": self.max_chamber}.get(heater, self.max_hotend)
+
+
+class Snapshot(msgspec.Struct, frozen=True):
+    """Everything about a printer that changes by itself, at one moment; made by its driver, at most ten a second."""
+
+    printer: str
+    state: PrinterState = PrinterState.OFFLINE
+    fault: str = ""  # why it is FAULTED or UNREACHABLE, in words for the owner
+    port: str = ""
+    baud: int = 0
+    firmware: Firmware = Firmware()
+    heaters: dict[str, Temperature] = {}
+    tool: int = 0
+    position: Position = Position()
+    homed: str = ""  # those of "xyz" that were homed since the firmware started
+    fan: float = 0.0
+    feedrate_factor: float = 1.0
+    flow_factor: float = 1.0
+    sd_ready: bool = False
+    hot: bool = False  # something was told to heat and not yet told off
+    lines_sent: int = 0
+    resends: int = 0
+    run: RunProgress | None = None  # the run in progress, or the last one until the next
