@@ -133,7 +133,7 @@ def _nearest(tree: Mapping[str, Any], error: str) -> str:
     unknown = re.search(r"unknown field `(\w+)`(?: - at `\$\.?([\w.\[\]]*)`)?", error)
     if unknown is None:
         return ""
-    section: type[msgspec.Struct] = Config
+    section: Any = Config
     for part in (unknown[2] or "").replace("[...]", "").split("."):
         if part:
             section = {"printers": Printer, "profile": PrinterProfile}.get(part) or type(getattr(Config(), part))
