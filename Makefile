@@ -19,8 +19,9 @@ lint: $(READY)
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo 2>/dev/null || $(BIN)/lint-imports
 
+# PEERS=1 installs OctoPrint in a folder of its own and measures it in the same run.
 bench: $(READY)
-	$(BIN)/python -m benchmarks
+	$(BIN)/python -m benchmarks $(if $(PEERS),--octoprint .venv-peers) $(if $(PAGE),--markdown docs/benchmarks.md) $(ONLY)
 
 soak: $(READY)
 	POLYHOST_SOAK=1 $(BIN)/pytest -n $(JOBS)
@@ -31,4 +32,4 @@ $(READY): pyproject.toml
 	touch $@
 
 clean:
-	rm -rf $(VENV) build dist
+	rm -rf $(VENV) .venv-peers build dist
