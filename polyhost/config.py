@@ -130,11 +130,11 @@ def read_config(path: Path) -> Config:
 
 def _nearest(tree: Mapping[str, Any], error: str) -> str:
     """ "; did you mean …?" for an error of msgspec's about an unknown field, else ""."""
-    unknown = re.search(r"unknown field `(\w+)`(?: - at `\$\.?([\w.\[\]]*)`)?", error)
+    unknown = re.search(r"unknown field `(\w+)`(?: - at `\$\.?([^`]*)`)?", error)
     if unknown is None:
         return ""
     section: Any = Config
-    for part in (unknown[2] or "").replace("[...]", "").split("."):
+    for part in re.sub(r"\[[^]]*\]", "", unknown[2] or "").split("."):
         if part:
             section = {"printers": Printer, "profile": PrinterProfile}.get(part) or type(getattr(Config(), part))
     near = difflib.get_close_matches(unknown[1], section.__struct_fields__, n=1, cutoff=0.4)

@@ -110,14 +110,14 @@ class Firmware(msgspec.Struct, frozen=True):
     capabilities: dict[str, bool] = {}
 
 
-class Axis(msgspec.Struct, frozen=True):
+class Axis(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """How fast an axis jogs, and whether it runs backwards."""
 
     speed_mm_s: float
     inverted: bool = False
 
 
-class PrinterProfile(msgspec.Struct, frozen=True):
+class PrinterProfile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The shape and limits of a machine.  Lengths in mm."""
 
     name: str = "Default"

@@ -1,0 +1,72 @@
+"""Settings: read whole, or refused with the way out."""
+
+from pathlib import Path
+
+import pytest
+
+from polyhost.config import Config, read_config
+from polyhost.core.errors import Malformed
+
+
+def written(folder: Path, text: str) -> Path:
+    path = folder / "polyhost.toml"
+    path.write_text(text)
+    return path
+
+
+def test_an_empty_file_is_all_defaults(tmp_path: Path) -> None:
+    assert read_config(written(tmp_path, "")) == Config()
+
+
+def test_printers_and_their_profiles(tmp_path: Path) -> None:
+    config = read_config(
+        written(
+            tmp_path,
+            """
+            [[printers]]
+            slug = "mk3"
+            name = "Prusa MK3"
+            driver = "serial"
+            port = "/dev/serial/by-id/usb-Prusa"
+            [printers.profile]
+            width = 250
+            x.speed_mm_s = 200
+
+            [[printers]]
+            slug = "virtual"
+            driver = "virtual"
+            speed = 60
+            """,
+        )
+    )
+    assert [(p.slug, p.driver, p.baud, p.speed) for p in config.printers] == [
+        ("mk3", "serial", 0, 1.0),
+        ("virtual", "virtual", 0, 60.0),
+    ]
+    assert config.printers[0].profile.width == 250
+    assert config.printers[0].profile.x.speed_mm_s == 200
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("[server]\nprot = 1", "did you mean `port`"),
+        ("[sever]\nport = 1", "did you mean `server`"),
+        ('[server]\nport = "x"', "Expected `int`"),
+        ("[server", "polyhost.toml: "),
+        ('[[printers]]\nslug = "a"\ndriver = "serial"', "names no port"),
+        ('[[printers]]\nslug = "a"\ndriver = "parallel"', "driver"),
+        ('[[printers]]\nslug = "A b"\ndriver = "virtual"', "a-z, 0-9"),
+        ('[[printers]]\nslug = "a"\ndriver = "virtual"\nspeeed = 3', "did you mean `speed`"),
+        ('[[printers]]\nslug = "a"\ndriver = "virtual"\n' * 2, "two printers"),
+        ('[[printers]]\nslug = "a"\ndriver = "virtual"\nprofile.widht = 3', "did you mean `width`"),
+    ],
+)
+def test_what_is_wrong_is_named(tmp_path: Path, text: str, why: str) -> None:
+    with pytest.raises(Malformed, match=why):
+        read_config(written(tmp_path, text))
+
+
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(Malformed, match=r"no settings file .*nowhere\.toml"):
+        read_config(tmp_path / "nowhere.toml")
