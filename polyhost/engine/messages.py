@@ -61,7 +61,7 @@ class MachineSettings(msgspec.Struct, frozen=True):
     window_lines: int = 0
     window_bytes: int = 0
     idle_off_s: float = 1800.0
-    off_script: tuple[str, ...] = ()  # before the heaters are told off, after a failure: park, fan, motors
+    off_script: tuple[str, ...] = ()  # after the heaters were told off for a failure: park, fan, motors
 
 
 class _Asked(msgspec.Struct, frozen=True, tag=True, kw_only=True):
@@ -72,6 +72,10 @@ class Hello(_Asked, frozen=True, kw_only=True):
     """The first request on a connection."""
 
     protocol: int = PROTOCOL
+
+
+class Ping(_Asked, frozen=True, kw_only=True):
+    """Answered at once by a process whose loop turns."""
 
 
 class Hold(_Asked, frozen=True, kw_only=True):
@@ -158,6 +162,7 @@ class Stop(_Asked, frozen=True, kw_only=True):
 
 Request = (
     Hello
+    | Ping
     | Hold
     | Release
     | Connect
