@@ -10,6 +10,7 @@
     │   ├── TooLarge      beyond a stated bound                send less
     │   └── Unsupported   a kind of thing we do not take       send another kind
     ├── NoSpace         the disk refuses                       free some, then again
+    ├── Damaged         stored data cannot be used           restore the backup it names
     ├── LinkLost        the port or socket is gone             reconnect
     └── MachineFault    the firmware says no                   a person looks at the machine
 
@@ -60,6 +61,10 @@ class Unsupported(Malformed):
 
 class NoSpace(PolyhostError):
     """The disk is full, read-only or failing."""
+
+
+class Damaged(PolyhostError):
+    """What was stored is damaged, missing, or of a newer version; nothing is started on top of it."""
 
 
 class LinkLost(PolyhostError):

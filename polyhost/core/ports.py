@@ -100,6 +100,9 @@ class Driver(Protocol):
     async def resume_plan(self, run_id: str) -> "ResumePlan":
         """How an interrupted run would go on; `NotFound` when its journal is gone."""
 
+    async def forget(self, run_id: str) -> None:
+        """The end of this run is written down; its holder need not keep it."""
+
     async def remove(self) -> None:
         """Close the link and forget the machine; `NotNow` during a run."""
 
