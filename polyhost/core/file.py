@@ -160,6 +160,10 @@ class Analysis(msgspec.Struct, frozen=True):
     complete: bool = True  # False: reading stopped at its bound
     notes: tuple[str, ...] = ()  # what was strange about the file, for its owner
 
+    def outline(self) -> "Analysis":
+        """The same without layers and objects, which grow with the file; `layers.total_s` stays."""
+        return msgspec.structs.replace(self, layers=LayerIndex((), (), (), self.layers.total_s), objects=())
+
 
 class File(msgspec.Struct, frozen=True):
     """A stored file.  `path` is its place in the library; times are seconds since the epoch."""

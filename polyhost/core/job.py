@@ -122,6 +122,18 @@ class Run(msgspec.Struct, frozen=True):
         return self.state in ENDED
 
 
+class Prints(msgspec.Struct, frozen=True):
+    """How the runs of one file's content went: how many were completed, how many ended otherwise.
+
+    `average_s` is the mean of `printing_s` over the completed ones; `last` is the one that was started last.
+    """
+
+    success: int = 0
+    failure: int = 0
+    average_s: float | None = None
+    last: Run | None = None
+
+
 class Set(msgspec.Struct, frozen=True):
     """A file, times a count, with what a printer must offer to take it."""
 

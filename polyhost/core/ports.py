@@ -1,13 +1,16 @@
 """What the inside asks of the outside, as protocols owned by the side that calls them."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Protocol
 
 import msgspec
 
 from polyhost.core.events import ConsoleLines, DriverEvent
-from polyhost.core.file import LayerIndex
+from polyhost.core.file import Analysis, File, LayerIndex, Metadata
+from polyhost.core.job import Prints, Run
 from polyhost.core.printer import Snapshot
+from polyhost.core.user import ApiKey, User
 
 
 class Clock(Protocol):
@@ -120,3 +123,145 @@ class ResumePlan(msgspec.Struct, frozen=True):
     line: int
     script: tuple[str, ...]
     warnings: tuple[str, ...]
+
+
+class OnDisk(msgspec.Struct, frozen=True):
+    """What tells a file's content from another's without reading it."""
+
+    size_bytes: int
+    mtime_ns: int
+    inode: int
+
+
+class Digests(msgspec.Struct, frozen=True):
+    """A content's digests, in lower-case hexadecimal."""
+
+    sha256: str
+    sha1: str
+    md5: str
+
+
+class StoredFile(msgspec.Struct, frozen=True):
+    """A file as it is recorded: `on_disk` is what was hashed, `staged` the name it had before it got its place."""
+
+    file: File
+    on_disk: OnDisk
+    staged: str = ""
+
+
+class FileRecords(Protocol):
+    """What is known of the files.  Every `async` change here and below is durable when it returns; `NoSpace` if not."""
+
+    def load_files(self) -> list[StoredFile]:
+        """All files; their analyses without layers and objects.  Blocking, for the start."""
+
+    async def keep_file(self, stored: StoredFile) -> None: ...
+
+    async def drop_files(self, paths: Iterable[str]) -> None: ...
+
+    async def move_files(self, paths: Mapping[str, str]) -> None:
+        """From → to."""
+
+    async def keep_metadata(self, path: str, sha256: str, metadata: Metadata) -> None:
+        """Of the file at `path` if its content still is `sha256`."""
+
+    async def keep_analysis(self, path: str, sha256: str, analysis: Analysis) -> None: ...
+
+    async def analysis(self, path: str) -> Analysis | None:
+        """The whole of it."""
+
+
+class RunRecords(Protocol):
+    """The history, and what is chosen for the next run."""
+
+    def load_last_runs(self) -> list[Run]:
+        """The last run of each printer, and all that have not ended, the oldest first.  Blocking, for the start."""
+
+    def load_prints(self) -> dict[str, Prints]:
+        """What became of each content (by SHA-256) so far.  Blocking, for the start, as the next one."""
+
+    def load_selected(self) -> dict[str, str]: ...
+
+    async def keep_selected(self, printer: str, path: str) -> None: ...
+
+    async def add_run(self, run: Run) -> None: ...
+
+    async def drop_run(self, run_id: str) -> None: ...
+
+    async def end_run(self, run: Run) -> bool:
+        """Write how `run` ended, unless an end is written already: False."""
+
+    async def run(self, run_id: str) -> Run | None: ...
+
+    async def runs(
+        self, printer: str | None, path: str | None, since: float | None, limit: int, offset: int
+    ) -> list[Run]:
+        """The newest first; `since` bounds `started_at`."""
+
+
+class AccountRecords(Protocol):
+    def load_users(self) -> list[tuple[User, str]]:
+        """Users and their passwords' hashes.  Blocking, for the start, as the next one."""
+
+    def load_keys(self) -> list[tuple[ApiKey, bytes]]: ...
+
+    async def keep_user(self, user: User, password_hash: str) -> None: ...
+
+    async def drop_user(self, name: str) -> None:
+        """And the keys of that user."""
+
+    async def keep_key(self, key: ApiKey, digest: bytes) -> None: ...
+
+    async def drop_key(self, key_id: str) -> None: ...
+
+    async def note_key_uses(self, used_at: Mapping[str, float]) -> None:
+        """By id.  Not durable at once."""
+
+
+class Staged(Protocol):
+    """A file that arrives.  Its methods block."""
+
+    name: str
+    path: Path
+
+    def write(self, data: bytes | bytearray) -> None: ...
+
+    def finish(self) -> tuple[OnDisk, Digests]:
+        """Everything is on the disk when this returns."""
+
+    def discard(self) -> None: ...
+
+
+class FileStore(Protocol):
+    """The file tree.  Paths are those of the library, judged before; every method blocks, and raises `NoSpace`."""
+
+    def on_disk(self, path: str) -> Path:
+        """Where `path` is; `NotFound` when a link on the way leads elsewhere."""
+
+    def scan(self) -> tuple[dict[str, OnDisk], list[str]]:
+        """All files, and all folders, parents first."""
+
+    def digests(self, path: str) -> Digests: ...
+
+    def empty_staging(self) -> None: ...
+
+    def stage(self) -> Staged: ...
+
+    def place(self, staged: str, path: str) -> None:
+        """Give what was staged its place, atomically, over what is there."""
+
+    def is_staged(self, staged: str) -> OnDisk | None: ...
+
+    def remove(self, path: str) -> None:
+        """A file, or a folder and all in it, at once."""
+
+    def make_folder(self, path: str) -> None: ...
+
+    def move(self, path: str, to: str) -> None: ...
+
+    def free_space(self) -> tuple[int, int]:
+        """Bytes free and in all."""
+
+    def keep_thumbnail(self, digest: str, image: bytes) -> None: ...
+
+    def thumbnail(self, digest: str) -> bytes: ...

@@ -1,0 +1,404 @@
+"""Everything Polyhost remembers besides the files themselves, in one SQLite database.
+
+One thread writes and another reads, so the event loop waits for neither.  Changes that were asked for while the
+writer was busy share one commit, synced before any of them is answered (``synchronous=FULL`` in WAL mode); each has
+a savepoint of its own, so one that fails takes no other with it.
+"""
+
+import asyncio
+import fcntl
+import functools
+import logging
+import os
+import sqlite3
+from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, Final, NamedTuple, Self, TypeVar
+
+import msgspec
+
+from polyhost.config import Printer
+from polyhost.core.errors import NotNow, PolyhostError
+from polyhost.core.file import Analysis, File, Metadata
+from polyhost.core.job import ENDED, Prints, Run, RunState
+from polyhost.core.ports import OnDisk, StoredFile
+from polyhost.core.user import ApiKey, Role, User
+from polyhost.storage import schema
+
+log = logging.getLogger(__name__)
+
+MAX_WAITING: Final = 1024
+"""Changes that may wait for the writer; one more is refused."""
+
+T = TypeVar("T")
+Work = Callable[[sqlite3.Connection], Any]
+
+
+class _Change(NamedTuple):
+    work: Work
+    done: asyncio.Future[Any]
+    durable: bool
+
+
+class Records:
+    """The database of one data folder, and the only one who has it open for as long as this lives."""
+
+    def __init__(self, folder: Path, lock: int, writing: sqlite3.Connection, reading: sqlite3.Connection) -> None:
+        self.folder = folder
+        self._lock = lock
+        self._writing, self._reading = writing, reading
+        self._writer = ThreadPoolExecutor(1, "records-writer")
+        self._reader = ThreadPoolExecutor(1, "records-reader")
+        self._waiting: list[_Change] = []
+        self._is_busy = False
+        self._syncs = True
+
+    @classmethod
+    def open(cls, folder: Path) -> Self:
+        """Check, upgrade and open; blocking.  Raises what `schema.open_database` does.
+
+        `NotNow` when another server has the folder.
+        """
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        lock = _lock(folder)
+        try:
+            writing = schema.open_database(folder)
+        except PolyhostError:
+            os.close(lock)
+            raise
+        writing.execute("PRAGMA synchronous = FULL")
+        reading = schema.connect(folder / schema.NAME)
+        reading.execute("PRAGMA query_only = ON")
+        return cls(folder, lock, writing, reading)
+
+    def close(self) -> None:
+        """Finish what was asked, then let go of the folder."""
+        self._writer.shutdown()
+        self._reader.shutdown()
+        self._reading.close()
+        self._writing.close()
+        os.close(self._lock)
+
+    # How changes are written
+
+    async def change(self, work: Callable[[sqlite3.Connection], T], *, durable: bool = True) -> T:
+        """What `work` returns, once it is committed (and synced, if `durable`).
+
+        `work` runs in the writer's thread, inside a transaction.
+        """
+        if len(self._waiting) >= MAX_WAITING:
+            raise NotNow(f"{MAX_WAITING} changes wait for the disk already; try again in a moment")
+        done: asyncio.Future[T] = asyncio.get_running_loop().create_future()
+        self._waiting.append(_Change(work, done, durable))
+        if not self._is_busy:
+            self._write()
+        return await done
+
+    async def read(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        """What `work` returns; it runs in the reader's thread and sees every answered change."""
+        return await asyncio.get_running_loop().run_in_executor(self._reader, self._read, work)
+
+    def _write(self) -> None:
+        changes, self._waiting = self._waiting, []
+        self._is_busy = True
+        commit = asyncio.get_running_loop().run_in_executor(self._writer, self._commit, changes)
+        commit.add_done_callback(functools.partial(self._written, changes))
+
+    def _written(self, changes: list[_Change], commit: asyncio.Future[list[Any]]) -> None:
+        self._is_busy = False
+        error = commit.exception()
+        outcomes = commit.result() if error is None else [error] * len(changes)
+        for change, outcome in zip(changes, outcomes, strict=True):
+            if change.done.done():
+                continue  # whoever asked was cancelled meanwhile
+            if isinstance(outcome, BaseException):
+                change.done.set_exception(outcome)
+            else:
+                change.done.set_result(outcome)
+        if self._waiting:
+            self._write()
+
+    def _commit(self, changes: list[_Change]) -> list[Any]:
+        """What each of `changes` returned, or the error that it met."""
+        connection = self._writing
+        try:
+            if self._syncs != (syncs := any(change.durable for change in changes)):
+                connection.execute(f"PRAGMA synchronous = {'FULL' if syncs else 'NORMAL'}")
+                self._syncs = syncs
+            connection.execute("BEGIN IMMEDIATE")
+            outcomes = [self._try(connection, change.work) for change in changes]
+            connection.execute("COMMIT")
+        except sqlite3.Error as error:
+            log.warning("a change could not be written: %s", error)
+            return [schema.error_of(error)] * len(changes)
+        finally:
+            if connection.in_transaction:
+                connection.execute("ROLLBACK")
+        return outcomes
+
+    def _try(self, connection: sqlite3.Connection, work: Work) -> Any:
+        connection.execute("SAVEPOINT change")
+        try:
+            outcome = work(connection)
+        except (sqlite3.Error, PolyhostError) as error:
+            if not connection.in_transaction:  # some errors, a full disk among them, undo the whole transaction
+                raise
+            connection.execute("ROLLBACK TO change")
+            outcome = schema.error_of(error) if isinstance(error, sqlite3.Error) else error
+        connection.execute("RELEASE change")
+        return outcome
+
+    def _read(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        try:
+            return work(self._reading)
+        except sqlite3.Error as error:
+            raise schema.error_of(error) from error
+
+    async def _execute(self, sql: str, values: tuple[object, ...], *, durable: bool = True) -> int:
+        """How many rows `sql` changed."""
+        return await self.change(lambda connection: connection.execute(sql, values).rowcount, durable=durable)
+
+    # Accounts
+
+    def load_users(self) -> list[tuple[User, str]]:
+        return self._read(
+            lambda c: [
+                (User(name, Role(role), bool(active), created_at), password)
+                for name, role, active, created_at, password in c.execute(
+                    "SELECT name, role, active, created_at, password FROM users ORDER BY name"
+                )
+            ]
+        )
+
+    def load_keys(self) -> list[tuple[ApiKey, bytes]]:
+        return self._read(
+            lambda c: [
+                (ApiKey(row[0], row[1], Role(row[2]), row[3], tuple(row[4].split()), row[5], row[6], row[7]), row[8])
+                for row in c.execute(
+                    "SELECT id, user, role, app, printers, created_at, last_used_at, ends_at, digest FROM api_keys"
+                    " ORDER BY created_at"
+                )
+            ]
+        )
+
+    async def keep_user(self, user: User, password_hash: str) -> None:
+        await self._execute(
+            "INSERT INTO users (name, role, active, created_at, password) VALUES (?, ?, ?, ?, ?) ON CONFLICT (name)"
+            " DO UPDATE SET role = excluded.role, active = excluded.active, password = excluded.password",
+            (user.name, user.role.value, user.active, user.created_at, password_hash),
+        )
+
+    async def drop_user(self, name: str) -> None:
+        await self._execute("DELETE FROM users WHERE name = ?", (name,))
+
+    async def keep_key(self, key: ApiKey, digest: bytes) -> None:
+        await self._execute(
+            "INSERT INTO api_keys (id, digest, user, role, app, printers, created_at, last_used_at, ends_at)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            (
+                *(key.id, digest, key.user, key.role.value, key.app, " ".join(key.printers)),
+                *(key.created_at, key.last_used_at, key.ends_at),
+            ),
+        )
+
+    async def drop_key(self, key_id: str) -> None:
+        await self._execute("DELETE FROM api_keys WHERE id = ?", (key_id,))
+
+    async def note_key_uses(self, used_at: Mapping[str, float]) -> None:
+        values = [(at, key_id) for key_id, at in used_at.items()]
+        await self.change(
+            lambda c: c.executemany("UPDATE api_keys SET last_used_at = ? WHERE id = ?", values), durable=False
+        )
+
+    # Printers
+
+    def load_printers(self) -> list[Printer]:
+        """Those added by a person, in the order they were added."""
+        return self._read(
+            lambda c: [_printers.decode(body) for (body,) in c.execute("SELECT body FROM printers ORDER BY number")]
+        )
+
+    async def keep_printer(self, settings: Printer) -> None:
+        await self._execute(
+            "INSERT INTO printers (slug, body) VALUES (?, ?) ON CONFLICT (slug) DO UPDATE SET body = excluded.body",
+            (settings.slug, _msgpack.encode(settings)),
+        )
+
+    async def drop_printer(self, slug: str) -> None:
+        def drop(connection: sqlite3.Connection) -> None:
+            connection.execute("DELETE FROM printers WHERE slug = ?", (slug,))
+            connection.execute("DELETE FROM selected WHERE printer = ?", (slug,))
+
+        await self.change(drop)
+
+    def load_selected(self) -> dict[str, str]:
+        return self._read(lambda c: dict(c.execute("SELECT printer, path FROM selected").fetchall()))
+
+    async def keep_selected(self, printer: str, path: str) -> None:
+        """The file chosen for `printer`; "" for none."""
+        if path:
+            await self._execute("INSERT OR REPLACE INTO selected (printer, path) VALUES (?, ?)", (printer, path))
+        else:
+            await self._execute("DELETE FROM selected WHERE printer = ?", (printer,))
+
+    # Runs
+
+    def load_last_runs(self) -> list[Run]:
+        return self._read(
+            lambda c: _runs_of(
+                c.execute(
+                    f"SELECT {_RUN} FROM runs WHERE ended_at IS NULL"
+                    " OR number IN (SELECT max(number) FROM runs GROUP BY printer) ORDER BY number"
+                )
+            )
+        )
+
+    def load_prints(self) -> dict[str, Prints]:
+        def load(connection: sqlite3.Connection) -> dict[str, Prints]:
+            last = connection.execute(
+                f"SELECT {_RUN} FROM runs WHERE number IN"
+                " (SELECT max(number) FROM runs WHERE ended_at IS NOT NULL GROUP BY file_sha256)"
+            )
+            by_content = {run.file_sha256: run for run in _runs_of(last)}
+            counts = connection.execute(
+                "SELECT file_sha256, sum(state = 'completed'), sum(state <> 'completed'),"
+                " avg(printing_s) FILTER (WHERE state = 'completed') FROM runs WHERE ended_at IS NOT NULL"
+                " GROUP BY file_sha256"
+            )
+            return {
+                sha256: Prints(done, failed, average, by_content[sha256]) for sha256, done, failed, average in counts
+            }
+
+        return self._read(load)
+
+    async def add_run(self, run: Run) -> None:
+        await self._execute(f"INSERT INTO runs ({_RUN}) VALUES ({', '.join('?' * len(_RUN_FIELDS))})", _row_of(run))
+
+    async def drop_run(self, run_id: str) -> None:
+        await self._execute("DELETE FROM runs WHERE id = ?", (run_id,))
+
+    async def end_run(self, run: Run) -> bool:
+        assert run.state in ENDED
+        changed = await self._execute(
+            "UPDATE runs SET state = ?, ended_at = ?, elapsed_s = ?, printing_s = ?, file_bytes = ?, filament_mm = ?,"
+            " reason = ? WHERE id = ? AND ended_at IS NULL",
+            (
+                *(run.state.value, run.ended_at, run.elapsed_s, run.printing_s, run.file_bytes, run.filament_mm),
+                *(run.reason, run.id),
+            ),
+        )
+        return changed > 0
+
+    async def run(self, run_id: str) -> Run | None:
+        found = await self.read(lambda c: _runs_of(c.execute(f"SELECT {_RUN} FROM runs WHERE id = ?", (run_id,))))
+        return found[0] if found else None
+
+    async def runs(
+        self, printer: str | None, path: str | None, since: float | None, limit: int, offset: int
+    ) -> list[Run]:
+        wanted = {"printer = ?": printer, "path = ?": path, "started_at >= ?": since}
+        asked = {condition: value for condition, value in wanted.items() if value is not None}
+        where = f"WHERE {' AND '.join(asked)}" if asked else ""
+        return await self.read(
+            lambda c: _runs_of(
+                c.execute(
+                    f"SELECT {_RUN} FROM runs {where} ORDER BY number DESC LIMIT ? OFFSET ?",
+                    (*asked.values(), limit, offset),
+                )
+            )
+        )
+
+    # Files
+
+    def load_files(self) -> list[StoredFile]:
+        return self._read(
+            lambda c: [
+                _stored_file(*row)
+                for row in c.execute(
+                    "SELECT inode, mtime_ns, staged, metadata, analysis, path, size_bytes, modified_at, sha256, sha1,"
+                    " md5, by, userdata FROM files ORDER BY path"
+                )
+            ]
+        )
+
+    async def keep_file(self, stored: StoredFile) -> None:
+        file, on_disk = stored.file, stored.on_disk
+        values = (
+            *(file.path, file.size_bytes, file.modified_at, file.sha256, file.sha1, file.md5, file.by, file.userdata),
+            *(on_disk.inode, on_disk.mtime_ns, stored.staged),
+            None if file.metadata is None else _msgpack.encode(file.metadata),
+            None if file.analysis is None else _msgpack.encode(file.analysis),
+        )
+        await self._execute(
+            "INSERT OR REPLACE INTO files (path, size_bytes, modified_at, sha256, sha1, md5, by, userdata, inode,"
+            " mtime_ns, staged, metadata, analysis) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            values,
+        )
+
+    async def drop_files(self, paths: Iterable[str]) -> None:
+        values = [(path,) for path in paths]
+        await self.change(lambda c: c.executemany("DELETE FROM files WHERE path = ?", values))
+
+    async def move_files(self, paths: Mapping[str, str]) -> None:
+        values = [(to, path) for path, to in paths.items()]
+        await self.change(lambda c: c.executemany("UPDATE OR REPLACE files SET path = ? WHERE path = ?", values))
+
+    async def keep_metadata(self, path: str, sha256: str, metadata: Metadata) -> None:
+        await self._execute(
+            "UPDATE files SET metadata = ? WHERE path = ? AND sha256 = ?",
+            (_msgpack.encode(metadata), path, sha256),
+            durable=False,  # it can be read again
+        )
+
+    async def keep_analysis(self, path: str, sha256: str, analysis: Analysis) -> None:
+        await self._execute(
+            "UPDATE files SET analysis = ?, layers = ? WHERE path = ? AND sha256 = ?",
+            (_msgpack.encode(analysis.outline()), _msgpack.encode(analysis), path, sha256),
+            durable=False,
+        )
+
+    async def analysis(self, path: str) -> Analysis | None:
+        row = await self.read(lambda c: c.execute("SELECT layers FROM files WHERE path = ?", (path,)).fetchone())
+        return None if row is None or row[0] is None else _analysis.decode(row[0])
+
+
+def _lock(folder: Path) -> int:
+    """A descriptor that holds `folder` for this process until it is closed or the process is gone."""
+    descriptor = os.open(folder / "lock", os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(descriptor)
+        raise NotNow(f"another Polyhost is using {folder}; stop it, or choose another folder with --data") from None
+    return descriptor
+
+
+_RUN_FIELDS: Final = Run.__struct_fields__
+_RUN: Final = ", ".join(f"runs.{field}" for field in _RUN_FIELDS)
+_msgpack: Final = msgspec.msgpack.Encoder()
+_printers: Final = msgspec.msgpack.Decoder(Printer)
+_metadata: Final = msgspec.msgpack.Decoder(Metadata)
+_analysis: Final = msgspec.msgpack.Decoder(Analysis)
+
+
+def _stored_file(
+    inode: int, mtime_ns: int, staged: str, metadata: bytes | None, analysis: bytes | None, *row: Any
+) -> StoredFile:
+    path, size_bytes, modified_at, sha256, sha1, md5, by, userdata = row
+    file = File(
+        *(path, size_bytes, modified_at, sha256, sha1, md5, by),
+        metadata=None if metadata is None else _metadata.decode(metadata),
+        analysis=None if analysis is None else _analysis.decode(analysis),
+        userdata=userdata,
+    )
+    return StoredFile(file, OnDisk(size_bytes, mtime_ns, inode), staged)
+
+
+def _row_of(run: Run) -> tuple[object, ...]:
+    values = (getattr(run, field) for field in _RUN_FIELDS)
+    return tuple(value.value if isinstance(value, RunState) else value for value in values)
+
+
+def _runs_of(rows: Iterable[tuple[Any, ...]]) -> list[Run]:
+    return [msgspec.convert(dict(zip(_RUN_FIELDS, row, strict=True)), Run) for row in rows]
