@@ -1,0 +1,5 @@
+"""``python -m polyhost`` is `polyhost`."""
+
+from polyhost.cli import main
+
+main()

@@ -1,0 +1,69 @@
+"""The command line: which commands there are.  What they do is in `polyhost.commands`, one module per noun."""
+
+import typer
+
+from polyhost.commands import accounts, demo, doctor, init, library, printers, runs, serve, version
+from polyhost.commands.client import by_itself, over_host
+
+app = typer.Typer(
+    name="polyhost",
+    help="One 3D-printer host. Every print-server API.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+by_itself(app, "demo", demo.demo)
+by_itself(app, "serve", serve.serve)
+by_itself(app, "init", init.init)
+
+over_host(app, "upload", runs.upload)
+over_host(app, "print", runs.print_)
+over_host(app, "follow", runs.follow)
+over_host(app, "pause", runs.pause)
+over_host(app, "resume", runs.resume)
+over_host(app, "cancel", runs.cancel)
+over_host(app, "status", printers.status)
+over_host(app, "history", runs.history)
+
+_printers = typer.Typer(help="The machines of a host.", no_args_is_help=True)
+over_host(_printers, "list", printers.list_)
+over_host(_printers, "add", printers.add)
+over_host(_printers, "show", printers.show_)
+over_host(_printers, "remove", printers.remove)
+over_host(_printers, "connect", printers.connect)
+over_host(_printers, "disconnect", printers.disconnect)
+over_host(_printers, "send", printers.send)
+over_host(_printers, "console", printers.console)
+over_host(_printers, "temp", printers.temp)
+over_host(_printers, "stop", printers.stop)
+app.add_typer(_printers, name="printers")
+
+_files = typer.Typer(help="The library of stored G-code.", no_args_is_help=True)
+over_host(_files, "list", library.list_)
+over_host(_files, "show", library.show_)
+over_host(_files, "move", library.move)
+over_host(_files, "delete", library.delete)
+over_host(_files, "download", library.download)
+app.add_typer(_files, name="files")
+
+_users = typer.Typer(help="People and programs with a password.", no_args_is_help=True)
+over_host(_users, "list", accounts.list_users)
+over_host(_users, "add", accounts.add_user)
+over_host(_users, "password", accounts.change_password)
+over_host(_users, "remove", accounts.remove_user)
+app.add_typer(_users, name="user")
+
+_keys = typer.Typer(help="API keys, for slicers, apps and scripts.", no_args_is_help=True)
+over_host(_keys, "list", accounts.list_keys)
+over_host(_keys, "add", accounts.add_key)
+over_host(_keys, "revoke", accounts.revoke_key)
+app.add_typer(_keys, name="key")
+
+by_itself(app, "doctor", doctor.doctor)
+by_itself(app, "version", version.version)
+
+
+def main() -> None:
+    """The entry point of the `polyhost` program."""
+    app(prog_name="polyhost")

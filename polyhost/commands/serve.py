@@ -1,0 +1,81 @@
+"""`serve`: the host itself, in the foreground, until it is told to stop."""
+
+import asyncio
+import signal
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from polyhost.commands.client import Data
+from polyhost.commands.places import data_folder, is_root
+from polyhost.commands.terminal import Exit, say
+from polyhost.core.errors import NotAllowed, NotNow
+
+if TYPE_CHECKING:
+    from polyhost.app import App
+
+
+def serve(
+    config: Annotated[
+        Path | None, typer.Option("--config", help="A TOML file of settings, see docs/settings.md.", metavar="FILE")
+    ] = None,
+    data: Data = None,
+    host: Annotated[
+        str | None, typer.Option("--host", help="The address to listen on, instead of the settings'.", metavar="ADDR")
+    ] = None,
+    port: Annotated[
+        int | None, typer.Option("--port", min=0, max=65535, help="The main port, instead of the settings'; 0: any.")
+    ] = None,
+    stop_printing: Annotated[
+        bool, typer.Option("--stop-printing", help="When told to end, cancel what prints instead of leaving it.")
+    ] = False,
+    allow_root: Annotated[bool, typer.Option("--allow-root", help="Run even as root.")] = False,
+) -> None:
+    """Run the host."""
+    if is_root() and not allow_root:
+        raise NotAllowed("a host needs no root rights; run it as a user of its own, or add --allow-root")
+    import logging
+
+    import msgspec
+    import uvloop
+
+    from polyhost.app import App
+    from polyhost.config import Config, read_config
+    from polyhost.web.listening import listen
+
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    settings = read_config(config) if config else Config()
+    if host is not None or port is not None:
+        server = msgspec.structs.replace(
+            settings.server,
+            host=settings.server.host if host is None else host,
+            port=settings.server.port if port is None else port,
+        )
+        settings = msgspec.structs.replace(settings, server=server)
+    try:
+        main_socket = listen(settings.server.host, settings.server.port)
+    except NotNow as taken:
+        say(f"polyhost: {taken}; choose another: polyhost serve --port N")
+        raise typer.Exit(Exit.UNEXPECTED) from None
+    with main_socket:
+        app = App.open(settings, data_folder(data), main_socket)
+        uvloop.run(_serve(app, stop_printing))
+
+
+async def _serve(app: "App", stop_printing: bool) -> None:
+    on_signals(app.stop)
+    async with asyncio.TaskGroup() as group:
+        group.create_task(app.run(cancel_runs=stop_printing), name="host")
+        await app.started.wait()
+        say(f"Polyhost answers at {app.url}")
+        if app.setup_code:
+            say(f"Nobody administers this host yet: open {app.url}/setup and enter the code {app.setup_code}")
+            say("(or stop this and run: polyhost init)")
+
+
+def on_signals(stop: Callable[[], None]) -> None:
+    """SIGINT and SIGTERM call `stop` in the running loop."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, stop)
