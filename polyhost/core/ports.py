@@ -1,6 +1,6 @@
 """What the inside asks of the outside, as protocols owned by the side that calls them."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -265,3 +265,6 @@ class FileStore(Protocol):
     def keep_thumbnail(self, digest: str, image: bytes) -> None: ...
 
     def thumbnail(self, digest: str) -> bytes: ...
+
+    def keep_thumbnails_of(self, digests: Collection[str]) -> None:
+        """Remove all others."""

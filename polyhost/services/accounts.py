@@ -12,7 +12,7 @@ import ipaddress
 import logging
 import secrets
 import unicodedata
-from collections import OrderedDict, deque
+from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -24,6 +24,7 @@ import msgspec
 from polyhost.core.errors import Malformed, NoSpace, NotAllowed, NotFound, NotNow, SetupNeeded, TooMany
 from polyhost.core.ports import AccountRecords, Clock
 from polyhost.core.user import GUEST, ApiKey, Caller, Permission, Role, User
+from polyhost.services.throttle import Throttle
 from polyhost.services.unbroken import unbroken
 
 log = logging.getLogger(__name__)
@@ -67,39 +68,6 @@ class _Key:
     key: ApiKey
     caller: Caller
     used_at: float | None = None
-
-
-class Throttle:
-    """At most so many tries per period and subject; the oldest subjects are forgotten beyond `MAX_SUBJECTS`."""
-
-    MAX_SUBJECTS: Final = 10_000
-
-    def __init__(self, clock: Clock, tries: int, period_s: float) -> None:
-        self._clock = clock
-        self._tries, self._period_s = tries, period_s
-        self._tried: OrderedDict[tuple[str, ...], deque[float]] = OrderedDict()
-
-    def check(self, *subject: str) -> None:
-        """`TooMany` when `subject` has no try left."""
-        now = self._clock.monotonic()
-        tried = self._tried.get(subject)
-        while tried and tried[0] <= now - self._period_s:
-            tried.popleft()
-        if tried and len(tried) >= self._tries:
-            wait_s = tried[0] + self._period_s - now
-            raise TooMany(f"too many tries; wait {wait_s:.0f} s", retry_after_s=wait_s)
-
-    def note(self, *subject: str) -> None:
-        """One try more."""
-        self._tried.setdefault(subject, deque()).append(self._clock.monotonic())
-        self._tried.move_to_end(subject)
-        while len(self._tried) > self.MAX_SUBJECTS:
-            self._tried.popitem(last=False)
-
-    def forgive(self, *subject: str) -> None:
-        """The last try was right."""
-        if tried := self._tried.get(subject):
-            tried.pop()
 
 
 class Accounts:
@@ -325,11 +293,14 @@ class Accounts:
             return await unbroken(self._make_key(owner, role, app, tuple(printers), ends_at))
 
     async def revoke_key(self, key_id: str, by: Caller) -> None:
-        for digest, found in self._keys.items():
-            if found.key.id == key_id and (by.may(Permission.ACCOUNTS) or found.key.user == by.name):
-                break
-        else:
+        mine = [
+            (digest, found)
+            for digest, found in self._keys.items()
+            if found.key.id == key_id and (by.may(Permission.ACCOUNTS) or found.key.user == by.name)
+        ]
+        if not mine:
             raise NotFound(f"no key {key_id}")
+        [(digest, found)] = mine
         if _is_bound(by) and by.key is not found.key:
             raise NotAllowed("a key bound to printers may revoke itself only")
 
@@ -438,7 +409,7 @@ class Accounts:
 
 
 def checked_user_name(name: str) -> str:
-    """`name` in NFC, if it may name a user: 1 to 64 bytes, no blanks at the ends, no control or direction characters."""
+    """`name` in NFC, if it may name a user: 1 to 64 bytes, no blanks at its ends, no /, no control characters."""
     name = unicodedata.normalize("NFC", name)
     try:
         size = len(name.encode())

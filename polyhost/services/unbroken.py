@@ -8,7 +8,7 @@ T = TypeVar("T")
 
 
 async def unbroken(work: Coroutine[Any, Any, T]) -> T:
-    """What `work` returns; when the caller is cancelled, `work` is awaited to its end before the cancellation passes."""
+    """What `work` returns; a caller that is cancelled waits for its end, then passes the cancellation on."""
     task = asyncio.ensure_future(work)
     cancelled: asyncio.CancelledError | None = None
     while not task.done():

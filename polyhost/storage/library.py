@@ -11,7 +11,7 @@ import os
 import secrets
 import shutil
 import stat
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
@@ -200,6 +200,13 @@ class Library:
     def thumbnail(self, digest: str) -> bytes:
         with disk(f"thumbnail {digest}"):
             return (self._thumbnails / checked_name(digest)).read_bytes()
+
+    def keep_thumbnails_of(self, digests: Collection[str]) -> None:
+        """Remove every other thumbnail."""
+        with disk("clearing thumbnails"):
+            for kept in self._thumbnails.iterdir():
+                if kept.name not in digests:
+                    kept.unlink()
 
 
 def _on_disk(found: os.stat_result) -> OnDisk:

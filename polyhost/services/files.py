@@ -1,0 +1,713 @@
+"""The library: folders and files as everybody sees them, uploads, and what reading the files showed.
+
+The tree is held in memory and kept current, so listing costs no disk.  An upload is committed by its row in the
+database, written after its bytes are synced and before they get their place: if the server dies between the two, the
+next start finishes the rename.  Promises R4, R5, R7, R13, S4 and S5.
+"""
+
+import asyncio
+import functools
+import logging
+import posixpath
+from collections.abc import Callable, Coroutine, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import Final, Protocol, Self, TypeVar
+
+import msgspec
+
+from polyhost.config import Uploads
+from polyhost.core.errors import Malformed, NoSpace, NotAllowed, NotFound, NotNow, PolyhostError, TooLarge, TooMany
+from polyhost.core.events import Event, FileAdded, FileAnalysed, FileMoved, FileRemoved, FolderAdded, FolderRemoved
+from polyhost.core.file import Analysis, File, Metadata, checked_name, checked_path, is_gcode
+from polyhost.core.ports import Clock, Digests, FileRecords, FileStore, OnDisk, Staged, StoredFile
+from polyhost.core.user import Caller, Permission
+from polyhost.services.bus import Bus
+from polyhost.services.unbroken import unbroken
+
+log = logging.getLogger(__name__)
+
+PIECE: Final = 1 << 20
+"""Bytes of an upload that go to the disk at a time; at most three such pieces are in memory."""
+
+IDLE_READER_S: Final = 60.0
+_KEPT_FREE: Final = 0.02
+
+T = TypeVar("T")
+
+
+@dataclass(slots=True)
+class Folder:
+    """What is in a folder, by name; `size_bytes` of everything below it."""
+
+    path: str
+    modified_at: float
+    files: dict[str, File] = field(default_factory=dict)
+    folders: dict[str, "Folder"] = field(default_factory=dict)
+    size_bytes: int = 0
+
+    @property
+    def name(self) -> str:
+        return posixpath.basename(self.path)
+
+    def all_files(self) -> Iterator[File]:
+        """Of this folder and of all below it."""
+        yield from self.files.values()
+        for folder in self.folders.values():
+            yield from folder.all_files()
+
+
+class Reader(Protocol):
+    """Who reads G-code for us, somewhere else; `Malformed` says why a file could not be read."""
+
+    async def metadata(self, file: Path) -> tuple[Metadata, dict[str, bytes]]:
+        """And the pictures, by digest."""
+
+    async def analysis(self, file: Path) -> Analysis: ...
+
+    async def rest(self) -> None:
+        """Nothing is to be read for a while."""
+
+
+class FileUser(Protocol):
+    """Who prints the files."""
+
+    def uses(self, path: str) -> str:
+        """The printer whose run reads `path`; "" for none."""
+
+    def noticed(self, event: Event) -> None:
+        """Something happened to a file; returns at once."""
+
+
+class Upload:
+    """A file that arrives, as ``async with files.upload(…) as upload``; gone at the end unless committed."""
+
+    def __init__(self, files: "Files", path: str, by: Caller, overwrite: bool) -> None:
+        self.path = path
+        self.received = 0
+        self._files = files
+        self._by = by
+        self._overwrite = overwrite
+        self._staged: Staged
+        self._buffer = bytearray()
+        self._writing: asyncio.Future[None] | None = None
+        self._failed: PolyhostError | None = None
+
+    async def __aenter__(self) -> Self:
+        self._staged = await self._files.begin(self)
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await unbroken(self._discard())
+
+    def write(self, chunk: bytes) -> None:
+        """Take the next bytes; returns at once.  Await `drain` before reading more from the network."""
+        if self._failed is not None:
+            raise self._failed
+        self.received += len(chunk)
+        self._files.check_size(self.received)
+        self._buffer += chunk
+        if self._writing is None and len(self._buffer) >= PIECE:
+            self._hand_over()
+
+    async def drain(self) -> None:
+        """Return when there is room for more."""
+        while self._writing is not None and len(self._buffer) >= PIECE:
+            await asyncio.wait([self._writing])
+        if self._failed is not None:
+            raise self._failed
+
+    async def commit(self, userdata: str = "", sha256: str | None = None) -> File:
+        """The file, listed and durable.
+
+        `Malformed` when its content is not `sha256`; `NotNow` when a run reads the file it would replace, or when
+        one is there and may not be replaced; `NoSpace` when the disk refuses.
+        """
+        if self._buffer and self._writing is None:
+            self._hand_over()
+        while self._writing is not None:
+            await asyncio.wait([self._writing])
+            if self._buffer and self._writing is None and self._failed is None:
+                self._hand_over()
+        if self._failed is not None:
+            raise self._failed
+        on_disk, digests = await self._files.in_thread(self._staged.finish)
+        if sha256 is not None and sha256.lower() != digests.sha256:
+            raise Malformed(f"{self.path} arrived with the SHA-256 {digests.sha256}, not with {sha256}; send it again")
+        stored = self._files.stored(self.path, on_disk, digests, self._by, userdata, self._staged.name)
+        return await unbroken(self._files.take(stored, self._by, self._overwrite))
+
+    def _hand_over(self) -> None:
+        piece, self._buffer = self._buffer, bytearray()
+        self._writing = self._files.in_thread(self._files.write_piece, self._staged, piece)
+        self._writing.add_done_callback(self._handed_over)
+
+    def _handed_over(self, writing: asyncio.Future[None]) -> None:
+        self._writing = None
+        error = writing.exception()
+        if isinstance(error, PolyhostError):
+            self._failed = error
+        elif error is not None:
+            raise error
+        elif len(self._buffer) >= PIECE:
+            self._hand_over()
+
+    async def _discard(self) -> None:
+        while self._writing is not None:
+            self._buffer.clear()
+            await asyncio.wait([self._writing])
+        await self._files.in_thread(self._staged.discard)
+        self._files.ended(self)
+
+
+class Files:
+    """`load` comes first; `run` then reads what is new until it is cancelled."""
+
+    def __init__(
+        self, records: FileRecords, store: FileStore, bus: Bus, clock: Clock, settings: Uploads, reader: Reader
+    ) -> None:
+        self.revision = 0
+        self.user: FileUser | None = None
+        self._records = records
+        self._store = store
+        self._bus = bus
+        self._clock = clock
+        self._settings = settings
+        self._reader = reader
+        self._root = Folder("", clock.now())
+        self._uploads: set[Upload] = set()
+        self._changing = asyncio.Lock()
+        self._threads = ThreadPoolExecutor(4, "files")
+        self._unhashed: dict[str, OnDisk] = {}
+        self._unread: dict[str, None] = {}
+        self._unanalysed: dict[str, None] = {}
+        self._work = asyncio.Event()
+        self._was_read = asyncio.Event()
+
+    async def load(self) -> None:
+        """Bring the database and the disk to agree, as the server's last end or other hands left them."""
+        rows = self._records.load_files()
+        found, folders = await self.in_thread(self._store.scan)
+        kept: list[StoredFile] = []
+        lost: dict[OnDisk, StoredFile] = {}
+        for row in rows:
+            path = row.file.path
+            if found.get(path) == row.on_disk:
+                del found[path]
+            elif row.staged and self._store.is_staged(row.staged) == row.on_disk:
+                await self.in_thread(self._store.place, row.staged, path)
+                found.pop(path, None)
+                log.info("finished the upload of %s, which was cut short", path)
+            else:
+                lost[row.on_disk] = row
+                continue
+            kept.append(row)
+        moved = {row.file.path: path for path, on_disk in found.items() if (row := lost.pop(on_disk, None))}
+        by_path = {row.file.path: row for row in rows}
+        for path, to in moved.items():
+            kept.append(
+                msgspec.structs.replace(by_path[path], file=msgspec.structs.replace(by_path[path].file, path=to))
+            )
+            del found[to]
+        await self._records.drop_files([row.file.path for row in lost.values()])
+        await self._records.move_files(moved)
+        await self.in_thread(self._store.empty_staging)
+        for folder in folders:
+            self._folder(folder, make=True)
+        for row in kept:
+            self._put(row.file)
+        pictures = {picture.digest for row in kept if row.file.metadata for picture in row.file.metadata.thumbnails}
+        await self.in_thread(self._store.keep_thumbnails_of, pictures)
+        self._unhashed = found
+
+    async def run(self) -> None:
+        """Hash files that other hands brought, then read headers and whole files, headers first."""
+        for path, on_disk in self._unhashed.items():
+            try:
+                await self._take_in(path, on_disk)
+            except PolyhostError as error:
+                log.warning("%s is on the disk and could not be taken into the library: %s", path, error)
+        self._unhashed = {}
+        try:
+            while True:
+                self._work.clear()
+                if self._unread:
+                    await self._read_metadata(next(iter(self._unread)))
+                elif self._unanalysed:
+                    await self._analyse(next(iter(self._unanalysed)))
+                else:
+                    try:
+                        await asyncio.wait_for(self._work.wait(), IDLE_READER_S)
+                    except TimeoutError:
+                        await self._reader.rest()
+                        await self._work.wait()
+        finally:
+            await unbroken(self._reader.rest())
+
+    # Looking
+
+    def tree(self, folder: str = "") -> Folder:
+        """The folder, `NotFound` when there is none; of the library itself for ""."""
+        return self.folder(folder)
+
+    def folder(self, path: str) -> Folder:
+        try:
+            return self._folder(_asked(path))
+        except KeyError:
+            raise NotFound(f"no folder {path!r}") from None
+
+    def get(self, path: str) -> File:
+        try:
+            asked = _asked(path)
+            return self._folder(posixpath.dirname(asked)).files[posixpath.basename(asked)]
+        except KeyError:
+            raise NotFound(f"no file {path!r}") from None
+
+    def exists(self, path: str) -> bool:
+        """Whether a file or folder of that path is there."""
+        try:
+            folder = self._folder(posixpath.dirname(path))
+        except KeyError:
+            return False
+        return not path or posixpath.basename(path) in folder.files.keys() | folder.folders.keys()
+
+    def on_disk(self, path: str) -> Path:
+        return self._store.on_disk(self.get(path).path)
+
+    def free_space(self) -> tuple[int, int]:
+        """Bytes free and in all, of the disk that has the library."""
+        return self._store.free_space()
+
+    async def analysis(self, path: str) -> Analysis | None:
+        """The whole of it, layers and objects included; None until the file was read."""
+        return await self._records.analysis(self.get(path).path)
+
+    async def thumbnail(self, digest: str) -> tuple[bytes, str]:
+        """A picture and its content type."""
+        image = await self.in_thread(self._store.thumbnail, checked_name(digest))
+        return image, "image/png" if image.startswith(b"\x89PNG") else "image/jpeg"
+
+    async def wait_for_metadata(self, path: str, timeout_s: float) -> File:
+        """The file, as soon as its header was read or `timeout_s` is over."""
+        try:
+            async with asyncio.timeout(timeout_s):
+                while (file := self.get(path)).metadata is None and file.path in self._unread:
+                    await self._was_read.wait()
+        except TimeoutError:
+            pass
+        return self.get(path)
+
+    def touch(self) -> None:
+        """Something that is shown with the files changed."""
+        self.revision += 1
+
+    # Changing
+
+    def upload(
+        self, folder: str, name: str, by: Caller, *, expected_bytes: int | None = None, overwrite: bool = True
+    ) -> Upload:
+        """Begin an upload; the folder is made when it is committed, if need be.
+
+        `NotAllowed`, `Malformed`, `NotNow` (in use, or there and not to be overwritten), `TooLarge`, `TooMany` and
+        `NoSpace` are raised here, before a byte is read.
+        """
+        _needs(by, Permission.UPLOAD)
+        folder = checked_path(folder)
+        path = f"{folder}/{checked_name(name)}" if folder else checked_name(name)
+        checked_path(path)
+        self._check_target(path, by, overwrite)
+        self.check_size(expected_bytes or 0)
+        if len(self._uploads) >= self._settings.max_at_once:
+            raise TooMany(f"{len(self._uploads)} uploads are under way, which is the limit", retry_after_s=2.0)
+        self._check_space(expected_bytes or 0)
+        upload = Upload(self, path, by, overwrite)
+        self._uploads.add(upload)
+        return upload
+
+    async def make_folder(self, path: str, by: Caller) -> Folder:
+        """A new folder, and those it is in; `NotNow` when something of that name is there."""
+        _needs(by, Permission.UPLOAD)
+        path = checked_path(path)
+        if not path:
+            raise Malformed("a folder needs a name")
+
+        async def make() -> Folder:
+            async with self._changing:
+                if self.exists(path):
+                    raise NotNow(f"{path} is there already")
+                return await self._make_folders(path)
+
+        return await unbroken(make())
+
+    async def delete(self, path: str, by: Caller) -> None:
+        """A file, or a folder and all in it; `NotNow` when a run reads any of it."""
+        _needs(by, Permission.DELETE)
+        path = self._thing(path)
+
+        async def delete() -> None:
+            async with self._changing:
+                files = self._files_at(path)
+                self._check_unused(files)
+                await self.in_thread(self._store.remove, path)
+                await self._forget(path, files)
+
+        await unbroken(delete())
+
+    async def move(self, path: str, to: str, by: Caller) -> str:
+        """Move or rename a file or folder; `to` is its new path, or a folder to put it into.  Its new path."""
+        _needs(by, Permission.UPLOAD)
+        _needs(by, Permission.DELETE)
+        path = self._thing(path)
+        place = self._destination(path, to)
+
+        async def move() -> None:
+            async with self._changing:
+                files = self._files_at(path)
+                self._check_unused(files)
+                if self.exists(place):
+                    raise NotNow(f"{place} is there already")
+                if f"{place}/".startswith(f"{path}/"):
+                    raise Malformed(f"{path} cannot be moved into itself")
+                checked_path(max((f"{place}{file.path[len(path) :]}" for file in files), key=len, default=place))
+                await self._make_folders(posixpath.dirname(place))
+                await self.in_thread(self._store.move, path, place)
+                await self._moved(path, place, files)
+
+        await unbroken(move())
+        return place
+
+    async def copy(self, path: str, to: str, by: Caller) -> str:
+        """Copy a file or folder; `to` as in `move`.  The path of the copy."""
+        _needs(by, Permission.UPLOAD)
+        path = self._thing(path)
+        place = self._destination(path, to)
+        if self.exists(place):
+            raise NotNow(f"{place} is there already")
+        if f"{place}/".startswith(f"{path}/"):
+            raise Malformed(f"{path} cannot be copied into itself")
+        files = self._files_at(path)
+        self._check_space(sum(file.size_bytes for file in files))
+        if self._is_folder(path):
+            for folder in [path, *(folder.path for folder in _below(self.folder(path)))]:
+                await self.make_folder(f"{place}{folder[len(path) :]}", by)
+        for file in files:
+            copy = f"{place}{file.path[len(path) :]}"
+            async with self.upload(posixpath.dirname(copy), posixpath.basename(copy), by, overwrite=False) as upload:
+                await self._pour(self._store.on_disk(file.path), upload)
+                await upload.commit(file.userdata)
+        return place
+
+    # What uploads need
+
+    def in_thread(self, work: Callable[..., T], *arguments: object) -> asyncio.Future[T]:
+        return asyncio.get_running_loop().run_in_executor(self._threads, functools.partial(work, *arguments))
+
+    async def begin(self, upload: Upload) -> Staged:
+        try:
+            return await self.in_thread(self._store.stage)
+        except PolyhostError:
+            self.ended(upload)
+            raise
+
+    def ended(self, upload: Upload) -> None:
+        self._uploads.discard(upload)
+
+    def check_size(self, size_bytes: int) -> None:
+        if size_bytes > self._settings.max_bytes:
+            raise TooLarge(f"an upload is at most {self._settings.max_bytes} bytes")
+
+    def write_piece(self, staged: Staged, piece: bytearray) -> None:
+        self._check_space(len(piece))
+        staged.write(piece)
+
+    def stored(
+        self, path: str, on_disk: OnDisk, digests: Digests, by: Caller, userdata: str = "", staged: str = ""
+    ) -> StoredFile:
+        file = File(
+            *(path, on_disk.size_bytes, on_disk.mtime_ns / 1e9, digests.sha256, digests.sha1, digests.md5),
+            by=by.name,
+            userdata=userdata,
+        )
+        return StoredFile(file, on_disk, staged)
+
+    async def take(self, stored: StoredFile, by: Caller, overwrite: bool) -> File:
+        """Give what was staged its place."""
+        path = stored.file.path
+        async with self._changing:
+            self._check_target(path, by, overwrite)
+            await self._make_folders(posixpath.dirname(path))
+            old = self.get(path) if self.exists(path) else None
+            await self._records.keep_file(stored)
+            try:
+                await self.in_thread(self._store.place, stored.staged, path)
+            except PolyhostError:
+                await self._records.drop_files([path])  # the next start finds the old one again, if there is one
+                raise
+            self._put(stored.file)
+            self._announce(FileAdded(path, replaced=old is not None))
+            return stored.file
+
+    # Inside
+
+    def _check_target(self, path: str, by: Caller, overwrite: bool) -> None:
+        try:
+            there = self._folder(posixpath.dirname(path))
+        except KeyError:
+            parts = path.split("/")[:-1]
+            for depth in range(1, len(parts) + 1):
+                if self._is_file("/".join(parts[:depth])):
+                    raise NotNow(f"{'/'.join(parts[:depth])} is a file, not a folder") from None
+            return
+        name = posixpath.basename(path)
+        if name in there.folders:
+            raise NotNow(f"{path} is a folder")
+        if name not in there.files:
+            return
+        if not overwrite:
+            raise NotNow(f"{path} is there already")
+        _needs(by, Permission.DELETE)
+        self._check_unused([there.files[name]])
+
+    def _check_unused(self, files: list[File]) -> None:
+        for file in files:
+            if self.user is not None and (printer := self.user.uses(file.path)):
+                raise NotNow(f"{file.path} is being printed on {printer}")
+
+    def _check_space(self, size_bytes: int) -> None:
+        free, total = self._store.free_space()
+        kept = min(self._settings.keep_free_bytes, int(total * _KEPT_FREE))
+        if free - size_bytes < kept:
+            raise NoSpace(
+                f"{free} bytes are free; {size_bytes} more would leave less than the {kept} that are kept free"
+            )
+
+    def _folder(self, path: str, *, make: bool = False) -> Folder:
+        """`KeyError` when it is not there, unless it is to be made."""
+        folder = self._root
+        for name in path.split("/") if path else ():
+            if make and name not in folder.folders:
+                below = f"{folder.path}/{name}" if folder.path else name
+                folder.folders[name] = Folder(below, self._clock.now())
+                self.revision += 1
+            folder = folder.folders[name]
+        return folder
+
+    def _is_file(self, path: str) -> bool:
+        try:
+            return posixpath.basename(path) in self._folder(posixpath.dirname(path)).files
+        except KeyError:
+            return False
+
+    def _is_folder(self, path: str) -> bool:
+        try:
+            self._folder(path)
+        except KeyError:
+            return False
+        return True
+
+    def _thing(self, path: str) -> str:
+        """The path of a file or folder that is there; not the library itself."""
+        asked = _asked(path)
+        if not asked or not self.exists(asked):
+            raise NotFound(f"no file or folder {path!r}")
+        return asked
+
+    def _destination(self, path: str, to: str) -> str:
+        to = checked_path(to)
+        if self._is_folder(to):
+            return f"{to}/{posixpath.basename(path)}" if to else posixpath.basename(path)
+        return to
+
+    def _files_at(self, path: str) -> list[File]:
+        return list(self._folder(path).all_files()) if self._is_folder(path) else [self.get(path)]
+
+    async def _make_folders(self, path: str) -> Folder:
+        """The folder `path`, made with those it is in as far as they are missing."""
+        parts = path.split("/") if path else []
+        for depth in range(1, len(parts) + 1):
+            part = "/".join(parts[:depth])
+            if self._is_file(part):
+                raise NotNow(f"{part} is a file, not a folder")
+            if not self._is_folder(part):
+                await self.in_thread(self._store.make_folder, part)
+                self._folder(part, make=True)
+                self._announce(FolderAdded(part))
+        return self._folder(path)
+
+    def _put(self, file: File) -> None:
+        """Show `file`, in place of another if need be, and have it read as far as it has not been."""
+        folder = self._folder(file.folder, make=True)
+        old = folder.files.get(file.name)
+        folder.files[file.name] = file
+        folder.modified_at = max(folder.modified_at, file.modified_at)
+        self._weigh(file.folder, file.size_bytes - (old.size_bytes if old is not None else 0))
+        if is_gcode(file.name):
+            if file.metadata is None:
+                self._unread[file.path] = None
+            if file.analysis is None:
+                self._unanalysed[file.path] = None
+            self._work.set()
+
+    def _drop(self, file: File) -> None:
+        folder = self._folder(file.folder)
+        del folder.files[file.name]
+        folder.modified_at = self._clock.now()
+        self._weigh(file.folder, -file.size_bytes)
+        self._unread.pop(file.path, None)
+        self._unanalysed.pop(file.path, None)
+
+    def _weigh(self, path: str, more_bytes: int) -> None:
+        folder = self._root
+        folder.size_bytes += more_bytes
+        for name in path.split("/") if path else ():
+            folder = folder.folders[name]
+            folder.size_bytes += more_bytes
+        self.revision += 1
+
+    async def _forget(self, path: str, files: list[File]) -> None:
+        """What was at `path` is gone from the disk: say so everywhere."""
+        was_folder = self._is_folder(path)
+        for file in files:
+            self._drop(file)
+        if was_folder:
+            del self._folder(posixpath.dirname(path)).folders[posixpath.basename(path)]
+            self.revision += 1
+        try:
+            await self._records.drop_files([file.path for file in files])
+        except NoSpace as error:
+            log.warning("%s is deleted; the database will notice at the next start: %s", path, error)
+        for file in files:
+            self._announce(FileRemoved(file.path))
+        if was_folder:
+            self._announce(FolderRemoved(path))
+
+    async def _moved(self, path: str, to: str, files: list[File]) -> None:
+        was_folder = self._is_folder(path)
+        folders = [folder.path for folder in _below(self._folder(path))] if was_folder else []
+        places = {file.path: f"{to}{file.path[len(path) :]}" for file in files}
+        for file in files:
+            self._drop(file)
+        if was_folder:
+            del self._folder(posixpath.dirname(path)).folders[posixpath.basename(path)]
+            for folder in [path, *folders]:
+                self._folder(f"{to}{folder[len(path) :]}", make=True)
+        for file in files:
+            self._put(msgspec.structs.replace(file, path=places[file.path]))
+        try:
+            await self._records.move_files(places)
+        except NoSpace as error:
+            log.warning("%s is moved; the database will notice at the next start: %s", path, error)
+        for old, new in places.items():
+            self._announce(FileMoved(old, new))
+        if was_folder:
+            self._announce(FolderRemoved(path))
+            self._announce(FolderAdded(to))
+
+    async def _pour(self, source: Path, upload: Upload) -> None:
+        file = await self.in_thread(source.open, "rb", 0)
+        try:
+            while piece := await self.in_thread(file.read, PIECE):
+                upload.write(piece)
+                await upload.drain()
+        except FileNotFoundError:
+            raise NotFound(f"{source.name} is gone") from None
+        finally:
+            await self.in_thread(file.close)
+
+    def _announce(self, event: Event) -> None:
+        if self.user is not None:
+            self.user.noticed(event)
+        self._bus.publish(event)
+
+    # Reading
+
+    async def _take_in(self, path: str, on_disk: OnDisk) -> None:
+        """List a file that other hands put there, unless somebody uploads over it meanwhile."""
+        digests = await self.in_thread(self._store.digests, path)
+        async with self._changing:
+            if self.exists(path):
+                return
+            stored = self.stored(path, on_disk, digests, Caller())
+            await self._records.keep_file(stored)
+            self._put(stored.file)
+        self._announce(FileAdded(path))
+
+    async def _read_metadata(self, path: str) -> None:
+        file = self.get(path)
+        try:
+            metadata, pictures = await self._reader.metadata(self._store.on_disk(path))
+            for digest, picture in pictures.items():
+                await self.in_thread(self._store.keep_thumbnail, digest, picture)
+        except Malformed as error:
+            log.warning("the header of %s could not be read: %s", path, error)
+            metadata = Metadata()
+        except (NoSpace, NotFound) as error:
+            log.warning("the header of %s is not read for now: %s", path, error)
+            metadata = Metadata()
+        if not self._still_is(file):
+            return
+        self._unread.pop(path, None)
+        self._show(msgspec.structs.replace(self.get(path), metadata=metadata))
+        await self._keep(self._records.keep_metadata(path, file.sha256, metadata))
+        self._announce(FileAnalysed(path, whole=False))
+        self._tell_waiting()
+
+    async def _analyse(self, path: str) -> None:
+        file = self.get(path)
+        try:
+            analysis = await self._reader.analysis(self._store.on_disk(path))
+        except (Malformed, NoSpace, NotFound) as error:
+            log.warning("%s could not be analysed: %s", path, error)
+            if self._still_is(file):
+                self._unanalysed.pop(path, None)
+            return
+        if not self._still_is(file):
+            return
+        self._unanalysed.pop(path, None)
+        self._show(msgspec.structs.replace(self.get(path), analysis=analysis.outline()))
+        await self._keep(self._records.keep_analysis(path, file.sha256, analysis))
+        self._announce(FileAnalysed(path, whole=True))
+
+    def _still_is(self, file: File) -> bool:
+        """Whether `file` was neither replaced nor removed while it was read."""
+        if self._is_file(file.path) and self.get(file.path).sha256 == file.sha256:
+            return True
+        self._tell_waiting()
+        return False
+
+    def _show(self, file: File) -> None:
+        self._folder(file.folder).files[file.name] = file
+        self.revision += 1
+
+    async def _keep(self, change: Coroutine[None, None, None]) -> None:
+        try:
+            await change
+        except (NoSpace, NotNow) as error:
+            log.warning("what reading a file showed is not written; it will be read again: %s", error)
+
+    def _tell_waiting(self) -> None:
+        self._was_read.set()
+        self._was_read = asyncio.Event()
+
+
+def _needs(by: Caller, permission: Permission) -> None:
+    if not by.may(permission):
+        raise NotAllowed(f"{by.name or 'a guest'} may not {permission.value}")
+
+
+def _asked(path: str) -> str:
+    """The path of something that may be there; what cannot be a path names nothing."""
+    try:
+        return checked_path(path)
+    except Malformed as error:
+        raise NotFound(str(error)) from None
+
+
+def _below(folder: Folder) -> Iterator[Folder]:
+    for each in folder.folders.values():
+        yield each
+        yield from _below(each)
