@@ -33,7 +33,7 @@ class Server(_Section, frozen=True):
 class Doors(_Section, frozen=True):
     """``[doors]``: further ports, each where clients of one API look; 0 closes a door."""
 
-    octoprint: int = 5000
+    octoprint: int = 5000  # where clients of OctoPrint look
 
 
 class Access(_Section, frozen=True):
@@ -53,12 +53,12 @@ class OctoPrint(_Section, frozen=True):
 class Scripts(_Section, frozen=True):
     """``[scripts]``: the host's own G-code around a run, as Jinja2 templates; one default for every printer."""
 
-    before_start: str = ""
-    after_done: str = ""
-    after_cancel: str = "M84\n{% for tool in tools %}M104 {{ tool }} S0\n{% endfor %}M140 S0\nM106 S0"
-    after_pause: str = ""
-    before_resume: str = ""
-    after_failure: str = "M84\nM106 S0"
+    before_start: str = ""  # before the first line of the file
+    after_done: str = ""  # after the last line of the file
+    after_cancel: str = "M84\n{% for tool in tools %}M104 {{ tool }} S0\n{% endfor %}M140 S0\nM106 S0"  # after a cancel
+    after_pause: str = ""  # when the moves under way have ended
+    before_resume: str = ""  # before the file goes on
+    after_failure: str = "M84\nM106 S0"  # before the heaters are switched off
 
 
 class Safety(_Section, frozen=True):
@@ -71,7 +71,7 @@ class Uploads(_Section, frozen=True):
     """``[uploads]``"""
 
     max_bytes: int = 1 << 30  # bytes of one upload
-    max_at_once: int = 8
+    max_at_once: int = 8  # uploads under way together; one more is refused
     keep_free_bytes: int = 500_000_000  # bytes of disk that uploads leave free (or 2 %, whichever is less)
 
 
@@ -79,7 +79,7 @@ class Printer(_Section, frozen=True):
     """``[[printers]]``"""
 
     slug: str  # [a-z0-9_-], constant from now on
-    driver: Literal["serial", "virtual"]
+    driver: Literal["serial", "virtual"]  # "serial" is a machine on a port, "virtual" a simulated one
     name: str = ""  # "" is the slug
     port: str = ""  # serial: a device, best one of /dev/serial/by-id
     baud: int = 0  # serial: bits per second; 0 finds it
@@ -88,7 +88,7 @@ class Printer(_Section, frozen=True):
     autoconnect: bool = True  # open the link at start and keep it open
     window_lines: int = 0  # lines in flight; 0 is what the firmware shows that it can
     window_bytes: int = 0  # bytes in flight, the firmware's receive buffer; 0 as above
-    profile: PrinterProfile = PrinterProfile()
+    profile: PrinterProfile = PrinterProfile()  # its shape and limits
 
 
 class Config(_Section, frozen=True):

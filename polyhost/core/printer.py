@@ -120,29 +120,29 @@ class Axis(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class PrinterProfile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The shape and limits of a machine.  Lengths in mm."""
 
-    name: str = "Default"
-    model: str = "Generic RepRap Printer"
-    color: str = "default"
-    width: float = 200.0
-    depth: float = 200.0
-    height: float = 200.0
-    circular: bool = False
-    origin_at_center: bool = False
-    heated_bed: bool = True
-    heated_chamber: bool = False
-    extruders: int = 1
-    extruder_offsets: tuple[tuple[float, float], ...] = ((0.0, 0.0),)
-    nozzle_diameter: float = 0.4
-    shared_nozzle: bool = False
-    filament_diameter: float = 1.75
-    default_extrusion_length: float = 5.0
-    x: Axis = Axis(100.0)
-    y: Axis = Axis(100.0)
-    z: Axis = Axis(200.0 / 60.0)
-    e: Axis = Axis(5.0)
-    max_hotend: float = 300.0
-    max_bed: float = 130.0
-    max_chamber: float = 90.0
+    name: str = "Default"  # of the profile
+    model: str = "Generic RepRap Printer"  # as its maker calls it
+    color: str = "default"  # in which clients show it
+    width: float = 200.0  # mm that it can print along X
+    depth: float = 200.0  # mm along Y
+    height: float = 200.0  # mm along Z
+    circular: bool = False  # a round bed, `width` across
+    origin_at_center: bool = False  # X0 Y0 is the middle of the bed, not its front left corner
+    heated_bed: bool = True  # whether the bed heats
+    heated_chamber: bool = False  # whether the chamber heats
+    extruders: int = 1  # how many there are
+    extruder_offsets: tuple[tuple[float, float], ...] = ((0.0, 0.0),)  # mm from the first nozzle, X and Y
+    nozzle_diameter: float = 0.4  # mm
+    shared_nozzle: bool = False  # all extruders feed one hotend
+    filament_diameter: float = 1.75  # mm
+    default_extrusion_length: float = 5.0  # mm, when nobody says how much
+    x: Axis = Axis(100.0)  # how X jogs: `speed_mm_s`, and `inverted` when it runs backwards
+    y: Axis = Axis(100.0)  # how Y jogs
+    z: Axis = Axis(200.0 / 60.0)  # how Z jogs
+    e: Axis = Axis(5.0)  # how the extruder is moved by hand
+    max_hotend: float = 300.0  # °C that may be asked of a hotend
+    max_bed: float = 130.0  # °C that may be asked of the bed
+    max_chamber: float = 90.0  # °C that may be asked of the chamber
 
     def heaters(self) -> tuple[str, ...]:
         """Names of the heaters that a machine of this shape has: ``tool0``, …, ``bed``, ``chamber``."""
