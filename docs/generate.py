@@ -1,0 +1,228 @@
+"""Writes the pages of `docs/` that say what the code says: cli.md, settings.md, states.md.
+
+Run it as ``make docs``; a test holds the pages to what this makes.
+"""
+
+import ast
+import inspect
+import typing
+from collections.abc import Iterator, Mapping
+from enum import Enum
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import typer
+from typer.models import OptionInfo
+
+from polyhost import cli, config
+from polyhost.core import job, printer
+from polyhost.core.printer import PrinterProfile
+
+HERE = Path(__file__).parent
+_MADE = "<!-- made by docs/generate.py: `make docs` -->\n"
+
+
+def pages() -> dict[str, str]:
+    """Name and text of each generated page."""
+    return {"cli.md": cli_page(), "settings.md": settings_page(), "states.md": states_page()}
+
+
+# The command line
+
+
+def cli_page() -> str:
+    parts = [
+        _MADE,
+        "# The command line\n",
+        "Commands that talk to a running host take `--server URL --key KEY` (or `POLYHOST_SERVER`, `POLYHOST_KEY`).\n"
+        "Without a server they use the local socket of the data folder, which only its owner can open and which needs\n"
+        "no key. Data goes to stdout, words to stderr; `--json` prints the native API's answer. Colour only on a\n"
+        "terminal, and not with `NO_COLOR`. Without a terminal nothing asks: what would needs `--yes`.\n",
+        "| Exit | Meaning |\n| --- | --- |\n" + "".join(f"| {code} | {words} |\n" for code, words in _EXITS.items()),
+    ]
+    parts += [_command(words, function) for words, function in _commands("polyhost", cli.app)]
+    return "\n".join(parts)
+
+
+_EXITS = {
+    0: "done",
+    1: "unexpected; `doctor`: something failed",
+    2: "wrong usage or malformed input",
+    3: "host or printer unreachable",
+    4: "not allowed",
+    5: "not found",
+    6: "not now (wrong state; it says which)",
+    7: "the print failed or was cancelled (`--follow`)",
+    8: "timed out",
+    130: "interrupted",
+}
+_OF_EVERY_HOST_COMMAND = {"server", "key", "data", "json"}
+
+
+def _commands(prefix: str, app: typer.Typer) -> Iterator[tuple[str, Any]]:
+    for command in app.registered_commands:
+        yield f"{prefix} {command.name}", command.callback
+    for group in app.registered_groups:
+        assert group.typer_instance is not None
+        yield from _commands(f"{prefix} {group.name}", group.typer_instance)
+
+
+def _command(words: str, function: Any) -> str:
+    usage, rows = [words], []
+    parameters = inspect.signature(function).parameters
+    over_host = parameters.keys() >= _OF_EVERY_HOST_COMMAND
+    for parameter in parameters.values():
+        kind, info = typing.get_args(parameter.annotation)[:2]
+        if over_host and parameter.name in _OF_EVERY_HOST_COMMAND:
+            continue
+        if isinstance(info, OptionInfo):
+            # In an annotation, the first name given to Option is where a default would be.
+            declared = ", ".join([str(info.default), *(info.param_decls or ())])
+            name = declared if kind is bool else f"{declared} {info.metavar or _values(kind)}"
+            usage.append(f"[{name.split(', ')[0] if kind is bool else name}]")
+            rows.append(f"| `{name}` | {info.help}{_default(parameter.default)} |")
+        else:
+            name = (info.metavar or parameter.name.upper()).strip("[]")
+            usage.append(name if parameter.default is inspect.Parameter.empty else f"[{name}]")
+            rows.append(f"| `{name}` | {info.help} |")
+    usage += ["[--json]", "[--server URL] [--key KEY] [--data DIR]"] * over_host
+    lines = [f"## {words}\n", inspect.getdoc(function) or "", "", f"```text\n{' '.join(usage)}\n```\n"]
+    if rows:
+        lines += ["| | |\n| --- | --- |", *rows, ""]
+    return "\n".join(lines)
+
+
+def _values(kind: Any) -> str:
+    if isinstance(kind, type) and issubclass(kind, Enum):
+        return "/".join(member.value for member in kind)
+    return "N" if kind in {int, float, int | None} else "TEXT"
+
+
+def _default(value: object) -> str:
+    if isinstance(value, Enum):
+        value = value.value
+    if value in (None, "", False) or value is inspect.Parameter.empty:
+        return ""
+    return f" Default: `{value}`."
+
+
+# Settings
+
+
+def settings_page() -> str:
+    parts = [
+        _MADE,
+        "# Settings\n",
+        "One TOML file, named with `polyhost serve --config FILE`. Every setting has a default, so an empty file is a\n"
+        "whole one. A key that is not listed here is an error that names its nearest neighbour. Printers named in the\n"
+        "file cannot be changed or removed elsewhere; those added otherwise are kept in the data folder.\n",
+    ]
+    for struct in sections():
+        title, _, words = (struct.__doc__ or "").partition("``: ")
+        parts.append(_section(title.strip("`"), words, struct))
+    parts.append(_section("[printers.profile]", "the shape and limits of a machine.", PrinterProfile))
+    return "\n".join([*parts, _EXAMPLE])
+
+
+def sections() -> list[type[msgspec.Struct]]:
+    """The structs of the tree, one for each section of the file."""
+    kinds = typing.get_type_hints(config.Config).values()
+    return [kind if isinstance(kind, type) else typing.get_args(kind)[0] for kind in kinds]
+
+
+def _section(title: str, words: str, struct: type[msgspec.Struct]) -> str:
+    lines = [f"## {title}\n"]
+    if words:
+        lines.append(f"{words[0].upper()}{words[1:]}\n")
+    lines += ["| key | default | meaning |", "| --- | --- | --- |"]
+    comments = comments_of(struct)
+    for field in msgspec.structs.fields(struct):
+        default = "" if field.required else _toml(field.default)
+        lines.append(f"| `{field.name}` | {default} | {comments.get(field.name, '')} |")
+    return "\n".join([*lines, ""])
+
+
+def _toml(value: object) -> str:
+    if isinstance(value, msgspec.Struct):
+        return "" if isinstance(value, PrinterProfile) else f"`{msgspec.json.encode(value).decode()}`"
+    if isinstance(value, bool):
+        return f"`{str(value).lower()}`"
+    if isinstance(value, tuple):
+        return "`[]`" if not value else "`" + str(list(value)).replace("(", "[").replace(")", "]") + "`"
+    return f"`{msgspec.json.encode(value).decode()}`"
+
+
+def comments_of(struct: type[msgspec.Struct]) -> Mapping[str, str]:
+    """What the source says behind the ``#`` of each field of `struct`."""
+    source = inspect.getsource(struct)
+    lines = source.splitlines()
+    (definition,) = ast.parse(source).body
+    assert isinstance(definition, ast.ClassDef)
+    found = {}
+    for node in definition.body:
+        if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
+            rest = lines[(node.end_lineno or node.lineno) - 1].encode()[node.end_col_offset or 0 :].decode()
+            if "#" in rest:
+                found[node.target.id] = rest.partition("#")[2].strip()
+    return found
+
+
+_EXAMPLE = """## Example
+
+```toml
+[server]
+port = 8080
+
+[[printers]]
+slug = "mk3"
+name = "Prusa MK3"
+driver = "serial"
+port = "/dev/serial/by-id/usb-Prusa_Research__prusa3d.com__Original_Prusa_i3_MK3_CZPX1234-if00"
+
+[printers.profile]
+width = 250.0
+depth = 210.0
+height = 210.0
+
+[[printers]]
+slug = "practice"
+driver = "virtual"
+speed = 10.0
+```
+"""
+
+
+# States
+
+
+def states_page() -> str:
+    return "\n".join(
+        [
+            _MADE,
+            "# States\n",
+            "Drawn from the tables `PRINTER` in `polyhost/core/printer.py` and `RUN` in `polyhost/core/job.py`;\n"
+            "nothing moves a state but those tables.\n",
+            "## A printer's link\n",
+            _diagram(printer.PRINTER, {printer.PrinterState.OFFLINE}, set()),
+            "## A run\n",
+            _diagram(job.RUN, {job.RunState.STARTING}, set(job.ENDED)),
+        ]
+    )
+
+
+def _diagram(table: Mapping[Any, Mapping[Any, Any]], first: set[Any], last: set[Any]) -> str:
+    lines = ["```mermaid", "stateDiagram-v2"]
+    lines += [f"    [*] --> {state.value}" for state in table if state in first]
+    lines += [
+        f"    {state.value} --> {to.value}: {signal.value}"
+        for state, ways in table.items()
+        for signal, to in ways.items()
+    ]
+    lines += [f"    {state.value} --> [*]" for state in table if state in last]
+    return "\n".join([*lines, "```\n"])
+
+
+if __name__ == "__main__":
+    for name, text in pages().items():
+        (HERE / name).write_text(text, encoding="utf-8")
