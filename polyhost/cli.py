@@ -67,3 +67,7 @@ by_itself(app, "version", version.version)
 def main() -> None:
     """The entry point of the `polyhost` program."""
     app(prog_name="polyhost")
+
+
+if __name__ == "__main__":
+    main()

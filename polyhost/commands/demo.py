@@ -115,7 +115,7 @@ async def _print(app: "App", ready: Ready, folder: Path) -> int:
     process = await asyncio.create_subprocess_exec(
         sys.executable,
         "-m",
-        "polyhost",
+        "polyhost.cli",
         *arguments,
         env={**os.environ, "POLYHOST_SERVER": ready.url, "POLYHOST_KEY": ready.api_key},
         start_new_session=True,

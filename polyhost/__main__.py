@@ -1,5 +1,0 @@
-"""``python -m polyhost`` is `polyhost`."""
-
-from polyhost.cli import main
-
-main()
