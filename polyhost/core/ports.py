@@ -184,7 +184,8 @@ class RunRecords(Protocol):
 
     async def keep_selected(self, printer: str, path: str) -> None: ...
 
-    async def add_run(self, run: Run) -> None: ...
+    async def add_run(self, run: Run) -> None:
+        """And choose its file on its printer."""
 
     async def drop_run(self, run_id: str) -> None: ...
 

@@ -11,7 +11,9 @@ import logging
 import posixpath
 from collections.abc import Callable, Coroutine, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
+from io import FileIO
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Protocol, Self, TypeVar
@@ -121,18 +123,19 @@ class Upload:
         if self._failed is not None:
             raise self._failed
 
+    def aim(self, folder: str, name: str, *, overwrite: bool) -> None:
+        """Another place than it began with, since what came after the file says so; raises what `Files.upload` does."""
+        self.path = self._files.checked_target(folder, name, self._by, overwrite)
+        self._overwrite = overwrite
+
     async def commit(self, userdata: str = "", sha256: str | None = None) -> File:
         """The file, listed and durable.
 
         `Malformed` when its content is not `sha256`; `NotNow` when a run reads the file it would replace, or when
         one is there and may not be replaced; `NoSpace` when the disk refuses.
         """
-        if self._buffer and self._writing is None:
-            self._hand_over()
-        while self._writing is not None:
-            await asyncio.wait([self._writing])
-            if self._buffer and self._writing is None and self._failed is None:
-                self._hand_over()
+        while self._failed is None and (self._writing is not None or self._buffer):
+            await asyncio.wait([self._writing or self._hand_over()])
         if self._failed is not None:
             raise self._failed
         on_disk, digests = await self._files.in_thread(self._staged.finish)
@@ -141,10 +144,11 @@ class Upload:
         stored = self._files.stored(self.path, on_disk, digests, self._by, userdata, self._staged.name)
         return await unbroken(self._files.take(stored, self._by, self._overwrite))
 
-    def _hand_over(self) -> None:
+    def _hand_over(self) -> asyncio.Future[None]:
         piece, self._buffer = self._buffer, bytearray()
-        self._writing = self._files.in_thread(self._files.write_piece, self._staged, piece)
-        self._writing.add_done_callback(self._handed_over)
+        self._writing = writing = self._files.in_thread(self._files.write_piece, self._staged, piece)
+        writing.add_done_callback(self._handed_over)
+        return writing
 
     def _handed_over(self, writing: asyncio.Future[None]) -> None:
         self._writing = None
@@ -206,7 +210,7 @@ class Files:
                 lost[row.on_disk] = row
                 continue
             kept.append(row)
-        moved = {row.file.path: path for path, on_disk in found.items() if (row := lost.pop(on_disk, None))}
+        moved = {lost.pop(on_disk).file.path: path for path, on_disk in found.items() if on_disk in lost}
         by_path = {row.file.path: row for row in rows}
         for path, to in moved.items():
             kept.append(
@@ -282,6 +286,10 @@ class Files:
         """Bytes free and in all, of the disk that has the library."""
         return self._store.free_space()
 
+    def unchanging(self) -> AbstractAsyncContextManager[None]:
+        """``async with`` this, nothing is put, moved or removed."""
+        return self._changing
+
     async def analysis(self, path: str) -> Analysis | None:
         """The whole of it, layers and objects included; None until the file was read."""
         return await self._records.analysis(self.get(path).path)
@@ -315,11 +323,7 @@ class Files:
         `NotAllowed`, `Malformed`, `NotNow` (in use, or there and not to be overwritten), `TooLarge`, `TooMany` and
         `NoSpace` are raised here, before a byte is read.
         """
-        _needs(by, Permission.UPLOAD)
-        folder = checked_path(folder)
-        path = f"{folder}/{checked_name(name)}" if folder else checked_name(name)
-        checked_path(path)
-        self._check_target(path, by, overwrite)
+        path = self.checked_target(folder, name, by, overwrite)
         self.check_size(expected_bytes or 0)
         if len(self._uploads) >= self._settings.max_at_once:
             raise TooMany(f"{len(self._uploads)} uploads are under way, which is the limit", retry_after_s=2.0)
@@ -405,6 +409,15 @@ class Files:
 
     def in_thread(self, work: Callable[..., T], *arguments: object) -> asyncio.Future[T]:
         return asyncio.get_running_loop().run_in_executor(self._threads, functools.partial(work, *arguments))
+
+    def checked_target(self, folder: str, name: str, by: Caller, overwrite: bool) -> str:
+        """The path that `name` in `folder` is, if `by` may put a file there now."""
+        _needs(by, Permission.UPLOAD)
+        folder = checked_path(folder)
+        path = f"{folder}/{checked_name(name)}" if folder else checked_name(name)
+        checked_path(path)
+        self._check_target(path, by, overwrite)
+        return path
 
     async def begin(self, upload: Upload) -> Staged:
         try:
@@ -608,15 +621,14 @@ class Files:
             self._announce(FolderAdded(to))
 
     async def _pour(self, source: Path, upload: Upload) -> None:
-        file = await self.in_thread(source.open, "rb", 0)
         try:
+            file = await self.in_thread(FileIO, source)
+        except OSError as error:
+            raise NotFound(f"{source.name} cannot be read: {error.strerror}") from error
+        with file:
             while piece := await self.in_thread(file.read, PIECE):
                 upload.write(piece)
                 await upload.drain()
-        except FileNotFoundError:
-            raise NotFound(f"{source.name} is gone") from None
-        finally:
-            await self.in_thread(file.close)
 
     def _announce(self, event: Event) -> None:
         if self.user is not None:

@@ -273,7 +273,12 @@ class Records:
         return self._read(load)
 
     async def add_run(self, run: Run) -> None:
-        await self._execute(f"INSERT INTO runs ({_RUN}) VALUES ({', '.join('?' * len(_RUN_FIELDS))})", _row_of(run))
+        def add(connection: sqlite3.Connection) -> None:
+            places = ", ".join("?" * len(_RUN_FIELDS))
+            connection.execute(f"INSERT INTO runs ({_RUN}) VALUES ({places})", _row_of(run))
+            connection.execute("INSERT OR REPLACE INTO selected (printer, path) VALUES (?, ?)", (run.printer, run.path))
+
+        await self.change(add)
 
     async def drop_run(self, run_id: str) -> None:
         await self._execute("DELETE FROM runs WHERE id = ?", (run_id,))
@@ -375,7 +380,7 @@ def _lock(folder: Path) -> int:
 
 
 _RUN_FIELDS: Final = Run.__struct_fields__
-_RUN: Final = ", ".join(f"runs.{field}" for field in _RUN_FIELDS)
+_RUN: Final = ", ".join(_RUN_FIELDS)
 _msgpack: Final = msgspec.msgpack.Encoder()
 _printers: Final = msgspec.msgpack.Decoder(Printer)
 _metadata: Final = msgspec.msgpack.Decoder(Metadata)

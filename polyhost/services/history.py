@@ -1,0 +1,70 @@
+"""What a printer's past looks like in bounded memory: temperatures of half an hour, the last lines of its console."""
+
+from array import array
+from collections import deque
+from collections.abc import Iterable, Mapping
+from math import isnan, nan
+from typing import Final
+
+from polyhost.core.events import ConsoleLine
+from polyhost.core.printer import Temperature, TemperatureSample
+
+CONSOLE_LINES: Final = 2000
+SAMPLES: Final = 1800
+SAMPLE_EVERY_S: Final = 1.0
+
+
+class Console:
+    """The last lines said and heard."""
+
+    def __init__(self) -> None:
+        self._lines: deque[ConsoleLine] = deque(maxlen=CONSOLE_LINES)
+
+    def add(self, lines: Iterable[ConsoleLine]) -> None:
+        self._lines.extend(lines)
+
+    def lines(self) -> list[ConsoleLine]:
+        return list(self._lines)
+
+
+class TemperatureHistory:
+    """At most one sample a second, the last 1,800.
+
+    Kept as packed numbers, eight bytes a heater: as structs, fifty printers would fill 45 MB with them.
+    """
+
+    def __init__(self) -> None:
+        self._heaters: tuple[str, ...] = ()
+        self._samples: deque[tuple[float, array[float]]] = deque(maxlen=SAMPLES)
+        self._sampled_at = -SAMPLE_EVERY_S
+
+    def note(self, heaters: Mapping[str, Temperature], at: float, monotonic: float) -> None:
+        """Take a sample, if the last one is a second old.  `at` is shown, `monotonic` decides."""
+        if not heaters or monotonic - self._sampled_at < SAMPLE_EVERY_S:
+            return
+        self._sampled_at = monotonic
+        if tuple(heaters) != self._heaters:  # another machine answers: its history starts here
+            self._samples.clear()
+            self._heaters = tuple(heaters)
+        values = array("f")
+        for heater in heaters.values():
+            values.append(nan if heater.actual is None else heater.actual)
+            values.append(nan if heater.target is None else heater.target)
+        self._samples.append((at, values))
+
+    def samples(self, limit: int = SAMPLES) -> list[TemperatureSample]:
+        """The last `limit` samples, the newest last; powers are not kept."""
+        kept = list(self._samples)[-limit:] if limit > 0 else []
+        return [TemperatureSample(at, self._heaters_of(values)) for at, values in kept]
+
+    def _heaters_of(self, values: "array[float]") -> dict[str, Temperature]:
+        pairs = zip(values[::2], values[1::2], strict=True)
+        return {
+            name: Temperature(_rounded(actual), _rounded(target))
+            for name, (actual, target) in zip(self._heaters, pairs, strict=True)
+        }
+
+
+def _rounded(value: float) -> float | None:
+    """As the firmware said it: single precision adds digits that nobody measured."""
+    return None if isnan(value) else round(value, 2)

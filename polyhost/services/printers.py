@@ -1,0 +1,370 @@
+"""The printers of this host: which there are, what each last said, and what a person may tell one.
+
+Whether a printer may be moved or heated now is decided here, once, for every API.
+"""
+
+import asyncio
+import logging
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Final, Protocol
+
+import msgspec
+
+from polyhost import config
+from polyhost.core.errors import Malformed, NotAllowed, NotFound, NotNow, PolyhostError
+from polyhost.core.events import ConsoleLine, ConsoleLines, DriverEvent, PrinterAdded, PrinterRemoved
+from polyhost.core.job import Run, RunState
+from polyhost.core.ports import Clock, Driver
+from polyhost.core.printer import PrinterProfile, PrinterState, Snapshot, TemperatureSample
+from polyhost.core.user import Caller, Permission
+from polyhost.services import commands
+from polyhost.services.bus import Bus
+from polyhost.services.history import SAMPLES, Console, TemperatureHistory
+from polyhost.services.unbroken import unbroken
+
+log = logging.getLogger(__name__)
+
+MAX_PRINTERS: Final = 500
+RETRY_S: Final = 2.0
+
+
+class Port(msgspec.Struct, frozen=True):
+    """A serial port of this computer; `stable_path` names the device whatever it is plugged into."""
+
+    path: str
+    stable_path: str
+    description: str = ""
+    serial_number: str = ""
+
+
+class PrinterRecords(Protocol):
+    def load_printers(self) -> list[config.Printer]: ...
+
+    async def keep_printer(self, settings: config.Printer) -> None: ...
+
+    async def drop_printer(self, slug: str) -> None: ...
+
+
+class RunListener(Protocol):
+    """Who follows the runs of the printers."""
+
+    def moved(self, snapshot: Snapshot) -> None:
+        """A new snapshot; returns at once."""
+
+    def heard(self, event: DriverEvent) -> bool:
+        """An event; True when it will be announced by whoever heard it, once it is written."""
+
+
+class Printer:
+    """One machine.  What changes by itself is in `snapshot`; the rest is settings and what runs are about."""
+
+    def __init__(self, settings: config.Printer, driver: Driver, *, locked: bool) -> None:
+        self.settings = settings
+        self.driver = driver
+        self.locked = locked
+        self.snapshot = driver.snapshot
+        self.selected = ""  # the path chosen for the next run
+        self.run: Run | None = None  # the one going on, or the last
+        self.offsets: dict[str, float] = {}
+        self.temperatures = TemperatureHistory()
+        self.console = Console()
+
+    @property
+    def slug(self) -> str:
+        return self.settings.slug
+
+    @property
+    def name(self) -> str:
+        return self.settings.name or self.settings.slug
+
+    @property
+    def driver_name(self) -> str:
+        return self.settings.driver
+
+    @property
+    def profile(self) -> PrinterProfile:
+        return self.settings.profile
+
+    @property
+    def listen(self) -> int:
+        return self.settings.listen
+
+    @property
+    def is_operational(self) -> bool:
+        """Whether its firmware answers."""
+        return self.snapshot.state is PrinterState.READY
+
+    @property
+    def run_state(self) -> RunState | None:
+        """Of the run that has not ended; None without one."""
+        run = self.run
+        if run is None or run.ended:
+            return None
+        live = self.snapshot.run
+        return live.state if live is not None and live.run_id == run.id else run.state
+
+    @property
+    def is_moving(self) -> bool:
+        """Whether a run has the machine to itself now; a paused one lends it."""
+        return self.run_state not in {None, RunState.PAUSED}
+
+
+class Printers:
+    """Printers named in the settings first, then those added by a person, in that order."""
+
+    def __init__(
+        self,
+        named: Iterable[config.Printer],
+        records: PrinterRecords,
+        bus: Bus,
+        clock: Clock,
+        driver_for: Callable[[config.Printer], Driver],
+        ports: Callable[[], list[Port]],
+    ) -> None:
+        self.runs: RunListener | None = None
+        self._records = records
+        self._bus = bus
+        self._clock = clock
+        self._driver_for = driver_for
+        self._ports = ports
+        self._printers: dict[str, Printer] = {}
+        self._group: asyncio.TaskGroup | None = None
+        self._keepers: dict[str, asyncio.Task[None]] = {}
+        self._changing = asyncio.Lock()
+        for settings in named:
+            self._printers[settings.slug] = Printer(settings, driver_for(settings), locked=True)
+        for settings in records.load_printers():
+            if settings.slug in self._printers:
+                log.warning("%s: the settings file replaces the printer of that name", settings.slug)
+            else:
+                self._printers[settings.slug] = Printer(settings, driver_for(settings), locked=False)
+
+    async def run(self) -> None:
+        """Keep every printer's driver going until cancelled; the machines print on."""
+        async with asyncio.TaskGroup() as self._group:
+            for printer in self.all():
+                self._keep(printer)
+            await asyncio.Event().wait()
+
+    # Looking
+
+    def all(self) -> list[Printer]:
+        return list(self._printers.values())
+
+    def get(self, slug: str) -> Printer:
+        try:
+            return self._printers[slug]
+        except KeyError:
+            there = ", ".join(self._printers) or "none yet"
+            raise NotFound(f"no printer {slug!r}; there are: {there}") from None
+
+    def default(self) -> Printer:
+        """The one that is meant when none is named."""
+        for printer in self._printers.values():
+            return printer
+        raise NotFound("there is no printer yet; add one first")
+
+    def ports(self) -> list[Port]:
+        return self._ports()
+
+    def offsets(self, p: Printer) -> dict[str, float]:
+        return {heater: p.offsets.get(heater, 0.0) for heater in p.profile.heaters()}
+
+    def temperatures(self, p: Printer, limit: int = SAMPLES) -> Sequence[TemperatureSample]:
+        """The last `limit` samples of half an hour, the newest last."""
+        return p.temperatures.samples(limit)
+
+    def console(self, p: Printer) -> Sequence[ConsoleLine]:
+        return p.console.lines()
+
+    # Which printers there are
+
+    async def add(self, settings: config.Printer, by: Caller) -> Printer:
+        """A new printer; `NotNow` when its slug is taken."""
+        _needs(by, Permission.SETTINGS, None)
+        if not re.fullmatch(r"[a-z0-9_-]{1,64}", settings.slug):
+            raise Malformed(f"the slug {settings.slug!r} must be 1 to 64 of a-z, 0-9, _ and -")
+        if settings.driver == "serial" and not settings.port:
+            raise Malformed("a serial printer needs a port")
+
+        async def add() -> Printer:
+            async with self._changing:
+                if settings.slug in self._printers:
+                    raise NotNow(f"there is a printer {settings.slug!r} already")
+                if len(self._printers) >= MAX_PRINTERS:
+                    raise NotNow(f"there are {MAX_PRINTERS} printers, which is the limit")
+                printer = Printer(settings, self._driver_for(settings), locked=False)
+                await self._records.keep_printer(settings)
+                self._printers[settings.slug] = printer
+                self._keep(printer)
+                self._bus.publish(PrinterAdded(settings.slug))
+                return printer
+
+        return await unbroken(add())
+
+    async def remove(self, slug: str, by: Caller) -> None:
+        """Forget a printer; its history stays.  `NotNow` while it prints, or when the settings file names it."""
+        _needs(by, Permission.SETTINGS, None)
+        printer = self.get(slug)
+        if printer.locked:
+            raise NotNow(f"{slug} is named in the settings file; remove it there")
+
+        async def remove() -> None:
+            async with self._changing:
+                self.get(slug)
+                if printer.run_state is not None:
+                    raise NotNow(f"{slug} is printing; cancel the run first")
+                await printer.driver.remove()
+                await self._records.drop_printer(slug)
+                del self._printers[slug]
+                if keeper := self._keepers.pop(slug, None):
+                    keeper.cancel()
+                self._bus.publish(PrinterRemoved(slug))
+
+        await unbroken(remove())
+
+    # The link
+
+    async def connect(self, p: Printer, port: str | None, baud: int | None, by: Caller) -> None:
+        """Open the link, again if it is open; `NotNow` during a run, `NotFound` for a port that is not there."""
+        _needs(by, Permission.CONNECT, p)
+        if baud is not None and not 0 <= baud <= 4_000_000:
+            raise Malformed(f"{baud} is no rate of a serial port")
+        if p.run_state is not None:
+            raise NotNow(f"{p.slug} is printing")
+        await p.driver.connect(port or None, baud or None)
+
+    async def disconnect(self, p: Printer, by: Caller) -> None:
+        _needs(by, Permission.CONNECT, p)
+        if p.run_state is not None:
+            raise NotNow(f"{p.slug} is printing; cancel the run first")
+        await p.driver.disconnect()
+
+    async def emergency_stop(self, p: Printer, by: Caller) -> None:
+        """``M112``, whatever the state, before anything else."""
+        _needs(by, Permission.CONTROL, p)
+        await p.driver.emergency_stop()
+
+    # Commands
+
+    async def send(self, p: Printer, lines: Sequence[str], by: Caller) -> None:
+        """Send commands as they are, between the lines of a run if there is one."""
+        _needs(by, Permission.CONTROL, p)
+        checked = commands.checked_commands(lines)
+        if any(commands.is_emergency_stop(line) for line in checked):
+            await p.driver.emergency_stop()
+            return
+        await self._tell(p, checked)
+
+    async def jog(
+        self,
+        p: Printer,
+        x: float | None = None,
+        y: float | None = None,
+        z: float | None = None,
+        *,
+        absolute: bool = False,
+        feedrate_mm_s: float | None = None,
+        by: Caller,
+    ) -> None:
+        """Move by, or to, so many mm; `NotNow` while a run moves the machine."""
+        _needs(by, Permission.CONTROL, p)
+        moves = {axis: mm for axis, mm in (("x", x), ("y", y), ("z", z)) if mm is not None}
+        await self._tell(p, commands.jog(p.profile, moves, absolute, feedrate_mm_s), moves=True)
+
+    async def home(self, p: Printer, axes: frozenset[str], by: Caller) -> None:
+        _needs(by, Permission.CONTROL, p)
+        await self._tell(p, commands.home(axes), moves=True)
+
+    async def extrude(self, p: Printer, length_mm: float, feedrate_mm_s: float | None, by: Caller) -> None:
+        _needs(by, Permission.CONTROL, p)
+        await self._tell(p, commands.extrude(p.profile, length_mm, feedrate_mm_s), moves=True)
+
+    async def select_tool(self, p: Printer, n: int, by: Caller) -> None:
+        _needs(by, Permission.CONTROL, p)
+        await self._tell(p, [commands.select_tool(p.profile, n)])
+
+    async def set_targets(self, p: Printer, targets: Mapping[str, float], by: Caller) -> None:
+        """°C by heater; all are judged before the first is sent."""
+        _needs(by, Permission.CONTROL, p)
+        if not targets:
+            raise Malformed("no heater named")
+        await self._tell(p, [commands.target(p.profile, heater, celsius) for heater, celsius in targets.items()])
+
+    async def set_offsets(self, p: Printer, offsets: Mapping[str, float], by: Caller) -> None:
+        """°C, at most 50 either way, that targets of a file are raised by."""
+        _needs(by, Permission.CONTROL, p)
+        checked = {
+            commands.checked_heater(p.profile, heater): commands.checked_offset(celsius)
+            for heater, celsius in offsets.items()
+        }
+        self._must_be_operational(p)
+        p.offsets.update(checked)
+
+    async def set_feedrate(self, p: Printer, factor: float, by: Caller) -> None:
+        _needs(by, Permission.CONTROL, p)
+        await self._tell(p, [commands.feedrate(factor)])
+
+    async def set_flow(self, p: Printer, factor: float, by: Caller) -> None:
+        _needs(by, Permission.CONTROL, p)
+        await self._tell(p, [commands.flow(factor)])
+
+    async def set_fan(self, p: Printer, fraction: float, by: Caller) -> None:
+        _needs(by, Permission.CONTROL, p)
+        await self._tell(p, [commands.fan(fraction)])
+
+    # What drivers say
+
+    def heard(self, notice: Snapshot | ConsoleLines | DriverEvent) -> None:
+        """`core.ports.Listener`."""
+        printer = self._printers.get(notice.printer)
+        if printer is None:
+            return
+        if isinstance(notice, Snapshot):
+            printer.snapshot = notice
+            printer.temperatures.note(notice.heaters, self._clock.now(), self._clock.monotonic())
+            if self.runs is not None:
+                self.runs.moved(notice)
+        elif isinstance(notice, ConsoleLines):
+            printer.console.add(notice.lines)
+        elif self.runs is not None and self.runs.heard(notice):
+            return
+        self._bus.publish(notice)
+
+    # Inside
+
+    async def _tell(self, p: Printer, lines: Sequence[str], *, moves: bool = False) -> None:
+        self._must_be_operational(p)
+        if moves and p.is_moving:
+            raise NotNow(f"{p.slug} is printing; pause or cancel the run first")
+        await p.driver.send(lines)
+
+    def _must_be_operational(self, p: Printer) -> None:
+        if not p.is_operational:
+            raise NotNow(f"{p.slug} is {p.snapshot.state.value}; connect it first")
+
+    def _keep(self, printer: Printer) -> None:
+        if self._group is not None:
+            keeper = self._group.create_task(_keep_going(printer), name=f"driver of {printer.slug}")
+            self._keepers[printer.slug] = keeper
+
+
+async def _keep_going(printer: Printer) -> None:
+    """Run a printer's driver again whenever it loses its machine's holder; warns once per outage."""
+    warned = False
+    while True:
+        try:
+            await printer.driver.run()
+            warned = False
+        except* PolyhostError as lost:
+            if not warned:
+                log.warning("%s is out of reach: %s", printer.slug, lost.exceptions[0])
+            warned = True
+        await asyncio.sleep(RETRY_S)
+
+
+def _needs(by: Caller, permission: Permission, p: Printer | None) -> None:
+    if not by.may(permission, None if p is None else p.slug):
+        on = "" if p is None else f" on {p.slug}"
+        raise NotAllowed(f"{by.name or 'a guest'} may not {permission.value}{on}")

@@ -1,0 +1,513 @@
+"""Runs: choosing a file, starting, pausing and cancelling it, and the history of how they all went.
+
+Whether a printer in some state may start, pause or choose is decided here, once, for every API.  A run is in the
+database before its machine's holder hears of it, and its end is there before anybody is told (R6); the holder keeps
+the end until it is written, so that each run has one entry with one end, whoever was killed meanwhile (R8).  Nothing
+here starts a run by itself (R10).
+"""
+
+import asyncio
+import logging
+import uuid
+from typing import Final
+
+import msgspec
+
+from polyhost import config
+from polyhost.core.errors import LinkLost, Malformed, NoSpace, NotAllowed, NotFound, NotNow, PolyhostError, Unsupported
+from polyhost.core.events import DriverEvent, Event, FileAnalysed, FileMoved, FileRemoved, FileSelected, RunStateChanged
+from polyhost.core.file import File, is_gcode
+from polyhost.core.job import ENDED, Prints, Run, RunProgress, RunSignal, RunState, advance
+from polyhost.core.ports import Clock, ResumePlan, RunOrder, RunRecords, Scripts
+from polyhost.core.printer import Snapshot
+from polyhost.core.user import Caller, Permission
+from polyhost.engine.messages import EndedRun
+from polyhost.services.bus import Bus
+from polyhost.services.files import Files
+from polyhost.services.printers import Printer, Printers
+from polyhost.services.remaining import Pace, Progress, progress_of
+from polyhost.services.scripts import scripts_of
+from polyhost.services.unbroken import unbroken
+
+log = logging.getLogger(__name__)
+
+WRITE_AGAIN_S: Final = 5.0
+RESTART_WITHIN_S: Final = 60.0
+MAX_PAGE: Final = 1000
+
+
+class Runs:
+    """`run` writes what drivers report; start it before the drivers."""
+
+    def __init__(
+        self,
+        records: RunRecords,
+        printers: Printers,
+        files: Files,
+        bus: Bus,
+        clock: Clock,
+        templates: config.Scripts,
+    ) -> None:
+        self._records = records
+        self._printers = printers
+        self._files = files
+        self._bus = bus
+        self._clock = clock
+        self._templates = templates
+        self._prints = records.load_prints()
+        self._going_on: dict[str, Run] = {}  # not ended, as far as is written
+        self._reserved: dict[str, str] = {}  # printer → path, while a start is under way
+        self._paces: dict[str, Pace] = {}  # by run
+        self._endings: dict[str, EndedRun] = {}  # told by drivers, to be written
+        self._unselected: set[str] = set()  # printers whose choice is to be written
+        self._analysed: set[str] = set()  # paths whose layers running prints want
+        self._wake = asyncio.Event()
+        self._ended = asyncio.Event()
+        printers.runs = self
+        files.user = self
+        selected = records.load_selected()
+        by_slug = {printer.slug: printer for printer in printers.all()}
+        for run in records.load_last_runs():
+            if not run.ended:
+                self._going_on[run.id] = run
+            if run.printer in by_slug:
+                by_slug[run.printer].run = run
+        for printer in by_slug.values():
+            path = selected.get(printer.slug, "")
+            printer.selected = path if files.exists(path) else ""
+
+    async def run(self) -> None:
+        """Write ends, choices and layers as they come, and again every 5 s when the disk refuses."""
+        there = {printer.slug for printer in self._printers.all()}
+        for run in self._going_on.values():
+            if run.printer not in there:
+                self._interrupt(run, "its printer was removed")
+        while True:
+            self._wake.clear()
+            try:
+                await self._write_what_waits()
+            except (NoSpace, NotNow) as error:
+                log.warning("what became of a run cannot be written yet: %s", error)
+                await asyncio.sleep(WRITE_AGAIN_S)
+            else:
+                await self._wake.wait()
+
+    # Looking
+
+    def current(self, p: Printer) -> Run | None:
+        """The run that has not ended, as far as it is now."""
+        return None if p.run is None or p.run.ended else self._live(p.run)
+
+    def last(self, p: Printer) -> Run | None:
+        """The run going on, or the last one."""
+        return None if p.run is None else self._live(p.run)
+
+    def progress(self, p: Printer) -> Progress:
+        """Of the current run, or of the last until another file is chosen."""
+        run = p.run
+        if run is None or (run.ended and run.path != p.selected):
+            return Progress()
+        live = _progress_in(p.snapshot, run) or RunProgress(
+            *(run.id, run.state, run.file_bytes, run.size_bytes), elapsed_s=run.elapsed_s, printing_s=run.printing_s
+        )
+        if run.ended and not live.ended:
+            live = msgspec.structs.replace(live, state=run.state)
+        planned_s = slicer_s = None
+        if (file := self._file_of(run)) is not None:
+            planned_s = file.analysis.duration_s if file.analysis is not None and file.analysis.complete else None
+            slicer_s = file.metadata.estimated_time if file.metadata is not None else None
+        return progress_of(live, self._paces.get(run.id) or Pace(), planned_s, slicer_s)
+
+    async def history(
+        self,
+        *,
+        printer: str | None = None,
+        path: str | None = None,
+        since: float | None = None,
+        limit: int = 100,
+        offset: int = 0,
+    ) -> list[Run]:
+        """The newest first; those going on as far as they are now."""
+        if not 0 <= limit <= MAX_PAGE or offset < 0:
+            raise Malformed(f"a page has 0 to {MAX_PAGE} runs and begins at 0 or later")
+        return [self._live(run) for run in await self._records.runs(printer, path, since, limit, offset)]
+
+    async def get(self, run_id: str) -> Run:
+        run = await self._records.run(run_id)
+        if run is None:
+            raise NotFound(f"no run {run_id!r}")
+        return self._live(run)
+
+    def statistics(self, path: str) -> Prints:
+        """How the runs of the file's present content went."""
+        return self._prints.get(self._files.get(path).sha256, Prints())
+
+    # Choosing
+
+    async def select(self, p: Printer, path: str, by: Caller) -> None:
+        """Choose the file of the printer's next run; kept until another is chosen or the file goes."""
+        _needs(by, p)
+        file = self._printable(path)
+        self._must_be_idle(p)
+        await unbroken(self._select(p, file.path))
+
+    async def unselect(self, p: Printer, by: Caller) -> None:
+        _needs(by, p)
+        self._must_be_idle(p)
+        if not p.selected:
+            raise NotNow(f"no file is chosen on {p.slug}")
+        await unbroken(self._select(p, ""))
+
+    # Starting and steering
+
+    async def start(self, p: Printer, path: str | None, by: Caller) -> Run:
+        """Print `path`, or what is chosen.  The run, once its machine's holder has taken it.
+
+        `NotNow` when the printer is not ready, prints already, or nothing is chosen; `Unsupported` for what is no
+        G-code.  A holder that refuses leaves no entry; one that was lost meanwhile may have begun, so the entry stays.
+        """
+        _needs(by, p)
+        await self._settle(p)
+        if path is None and not p.selected:
+            raise NotNow(f"no file is chosen on {p.slug}; choose one, or name it")
+        file = self._printable(p.selected if path is None else path)
+        self._must_be_idle(p)
+        scripts = scripts_of(self._templates, slug=p.slug, name=p.name, profile=p.profile, file=file, user=by.name)
+        return await unbroken(self._start(p, file, scripts, by))
+
+    async def pause(self, p: Printer, by: Caller) -> None:
+        """No-op for a run that is paused or about to be."""
+        _needs(by, p)
+        run = self._steerable(p)
+        if run.state not in {RunState.PAUSING, RunState.PAUSED}:
+            advance(run.state, RunSignal.PAUSE)
+            await p.driver.pause(run.id)
+
+    async def resume(self, p: Printer, by: Caller) -> None:
+        """No-op for a run that is not paused; `NotNow` while it is still pausing."""
+        _needs(by, p)
+        run = self._steerable(p)
+        if run.state in {RunState.PAUSED, RunState.PAUSING, RunState.CANCELLING}:
+            advance(run.state, RunSignal.RESUME)
+            await p.driver.resume(run.id)
+
+    async def toggle(self, p: Printer, by: Caller) -> None:
+        """Pause, or resume what is paused."""
+        is_paused = self._steerable(p).state in {RunState.PAUSED, RunState.PAUSING}
+        await (self.resume(p, by) if is_paused else self.pause(p, by))
+
+    async def cancel(self, p: Printer, by: Caller) -> None:
+        _needs(by, p)
+        run = self._steerable(p)
+        if run.state is not RunState.CANCELLING:
+            advance(run.state, RunSignal.CANCEL)
+            await p.driver.cancel(run.id)
+
+    async def restart(self, p: Printer, by: Caller) -> Run:
+        """Cancel a paused run and print its file from the beginning."""
+        _needs(by, p)
+        run = self._steerable(p)
+        if run.state is not RunState.PAUSED:
+            raise NotNow(f"only a paused run can be started over; this one is {run.state.value}")
+        await p.driver.cancel(run.id)
+        await self._until_ended(run.id, RESTART_WITHIN_S)
+        return await self.start(p, run.path, by)
+
+    # Interrupted runs
+
+    async def resume_plan(self, run_id: str, by: Caller) -> ResumePlan:
+        """What would be sent to go on with an interrupted run, for a person to read first."""
+        run = await self.get(run_id)
+        p = self._printers.get(run.printer)
+        _needs(by, p)
+        if run.state is not RunState.INTERRUPTED:
+            raise NotNow(f"only an interrupted run can be resumed; this one is {run.state.value}")
+        return await p.driver.resume_plan(run_id)
+
+    async def resume_interrupted(self, run_id: str, script_seen: tuple[str, ...], by: Caller) -> Run:
+        """Go on with an interrupted run, as a new run; `NotNow` unless `script_seen` is what the plan says now."""
+        plan = await self.resume_plan(run_id, by)
+        if script_seen != plan.script:
+            raise NotNow("the script to resume with is not the one that was read; read it again")
+        run = await self.get(run_id)
+        p = self._printers.get(run.printer)
+        file = self._printable(run.path)
+        if file.sha256 != plan.sha256:
+            raise NotNow(f"{run.path} is not the file that was interrupted; put that one back first")
+        self._must_be_idle(p)
+        scripts = scripts_of(self._templates, slug=p.slug, name=p.name, profile=p.profile, file=file, user=by.name)
+        scripts = msgspec.structs.replace(scripts, before_start=plan.script)
+        return await unbroken(self._start(p, file, scripts, by, start_byte=plan.start_byte, resumed_from=run_id))
+
+    # What drivers and files say; all of these return at once
+
+    def moved(self, snapshot: Snapshot) -> None:
+        if snapshot.run is not None and snapshot.run.run_id in self._going_on:
+            self._paces.setdefault(snapshot.run.run_id, Pace()).note(snapshot.run)
+
+    def heard(self, event: DriverEvent) -> bool:
+        """True when the event is the end of a run: it is announced once it is written."""
+        if not isinstance(event, RunStateChanged):
+            return False
+        run = self._going_on.get(event.run_id)
+        if event.state not in ENDED:
+            if run is not None:
+                self._update(msgspec.structs.replace(run, state=event.state))
+            return False
+        if run is not None and event.run_id not in self._endings:
+            live = self._live(run)
+            self.ended(
+                EndedRun(
+                    *(run.id, event.state, event.reason, self._clock.now()),
+                    *(live.elapsed_s, live.printing_s, live.file_bytes),
+                )
+            )
+        return True
+
+    def ended(self, ended: EndedRun) -> None:
+        """How a run ended, as its machine's holder keeps it; the same again changes nothing."""
+        self._endings[ended.run_id] = ended
+        self._wake.set()
+
+    def attached(self, printer: str, run_ids: frozenset[str]) -> None:
+        """The holder of `printer` is back and knows these runs; any other that had not ended is interrupted."""
+        for run in self._going_on.values():
+            if run.printer != printer or printer in self._reserved:
+                continue
+            if run.id in run_ids:
+                self._analysed.add(run.path)
+                self._wake.set()
+            elif run.id not in self._endings:
+                self._interrupt(run, "the program that held the printer died, and no longer knows the run")
+
+    def uses(self, path: str) -> str:
+        for run in self._going_on.values():
+            if run.path == path:
+                return run.printer
+        return next((printer for printer, reserved in self._reserved.items() if reserved == path), "")
+
+    def noticed(self, event: Event) -> None:
+        match event:
+            case FileAnalysed(path, whole=True):
+                self._analysed.add(path)
+                self._wake.set()
+            case FileRemoved(path) | FileMoved(path):
+                for printer in self._printers.all():
+                    if printer.selected == path:
+                        printer.selected = ""
+                        self._unselected.add(printer.slug)
+                        self._wake.set()
+                        self._bus.publish(FileSelected(printer.slug, ""))
+            case _:
+                pass
+
+    # Inside
+
+    async def _start(
+        self, p: Printer, file: File, scripts: Scripts, by: Caller, *, start_byte: int = 0, resumed_from: str = ""
+    ) -> Run:
+        async with self._files.unchanging():
+            self._must_be_idle(p)
+            if self._files.get(file.path).sha256 != file.sha256:
+                raise NotNow(f"{file.path} was replaced a moment ago; look at it and start again")
+            self._reserved[p.slug] = file.path
+        try:
+            analysis = await self._files.analysis(file.path)
+            run = Run(
+                *(uuid.uuid4().hex, p.slug, file.path, file.sha256, file.size_bytes, RunState.STARTING, by.name),
+                started_at=self._clock.now(),
+                resumed_from=resumed_from,
+            )
+            order = RunOrder(
+                *(run.id, str(self._files.on_disk(file.path)), file.name, file.size_bytes, file.sha256, scripts),
+                layers=analysis.layers if analysis is not None else None,
+                start_byte=start_byte,
+            )
+            await self._records.add_run(run)
+            before = p.run
+            self._update(run)
+            self._chosen(p, file.path)
+            try:
+                await p.driver.start(order)
+            except LinkLost:
+                raise  # it may have begun: what the holder says when it is back decides
+            except PolyhostError:
+                del self._going_on[run.id]
+                p.run = before
+                await self._records.drop_run(run.id)
+                raise
+        finally:
+            del self._reserved[p.slug]
+        log.info("%s: %s starts %s", p.slug, by.name, file.path)
+        return self._live(self._going_on.get(run.id) or run)
+
+    def _must_be_idle(self, p: Printer) -> None:
+        if p.run_state is not None or p.slug in self._reserved:
+            raise NotNow(f"{p.slug} is printing already")
+        if not p.is_operational:
+            raise NotNow(f"{p.slug} is {p.snapshot.state.value}; connect it first")
+
+    def _steerable(self, p: Printer) -> Run:
+        run = self.current(p)
+        if run is None or run.ended:
+            raise NotNow(f"{p.slug} is not printing")
+        return run
+
+    def _printable(self, path: str) -> File:
+        file = self._files.get(path)
+        if not is_gcode(file.name):
+            raise Unsupported(f"{file.path} is not G-code")
+        return file
+
+    async def _select(self, p: Printer, path: str) -> None:
+        await self._records.keep_selected(p.slug, path)
+        self._chosen(p, path)
+
+    def _chosen(self, p: Printer, path: str) -> None:
+        if p.selected != path:
+            p.selected = path
+            self._bus.publish(FileSelected(p.slug, path))
+
+    async def _settle(self, p: Printer) -> None:
+        """Wait for the end of a run that is over and not yet written, so that the next start is not refused for it."""
+        run = self.current(p)
+        if run is not None and (run.ended or run.id in self._endings):
+            await self._until_ended(run.id, WRITE_AGAIN_S)
+
+    async def _until_ended(self, run_id: str, timeout_s: float) -> None:
+        try:
+            async with asyncio.timeout(timeout_s):
+                while run_id in self._going_on:
+                    await self._ended.wait()
+        except TimeoutError:
+            raise NotNow(f"the run before this one has not ended within {timeout_s:g} s; try again") from None
+
+    def _file_of(self, run: Run) -> File | None:
+        """The file that `run` prints, if the library still has that content in its place."""
+        try:
+            file = self._files.get(run.path)
+        except NotFound:
+            return None
+        return file if file.sha256 == run.file_sha256 else None
+
+    def _live(self, run: Run) -> Run:
+        """`run` with what its driver said last."""
+        p = next((p for p in self._printers.all() if p.slug == run.printer), None)
+        if run.ended or p is None:
+            return run
+        if p.run is not None and p.run.id == run.id:
+            run = p.run
+        progress = _progress_in(p.snapshot, run)
+        if progress is None or run.ended:
+            return run
+        return msgspec.structs.replace(
+            run,
+            state=progress.state,
+            elapsed_s=progress.elapsed_s,
+            printing_s=progress.printing_s,
+            file_bytes=progress.file_bytes,
+            reason=progress.reason or run.reason,
+        )
+
+    def _update(self, run: Run) -> None:
+        self._going_on[run.id] = run
+        self._printers.get(run.printer).run = run
+
+    def _interrupt(self, run: Run, reason: str) -> None:
+        live = self._live(run)
+        self.ended(
+            EndedRun(
+                *(run.id, RunState.INTERRUPTED, reason, self._clock.now()),
+                *(live.elapsed_s, live.printing_s, live.file_bytes),
+            )
+        )
+
+    async def _write_what_waits(self) -> None:
+        for ended in list(self._endings.values()):
+            await self._write_end(ended)
+            self._endings.pop(ended.run_id, None)
+        while self._unselected:
+            await self._records.keep_selected(slug := next(iter(self._unselected)), "")
+            self._unselected.discard(slug)
+        while self._analysed:
+            await self._give_layers(self._analysed.pop())
+
+    async def _write_end(self, ended: EndedRun) -> None:
+        run = self._going_on.get(ended.run_id) or await self._records.run(ended.run_id)
+        if run is None:
+            log.warning("a run %s ended (%s) that is not in the history", ended.run_id, ended.state.value)
+            return
+        file = self._file_of(run)
+        over = msgspec.structs.replace(
+            run,
+            state=ended.state,
+            ended_at=ended.ended_at,
+            elapsed_s=ended.elapsed_s,
+            printing_s=ended.printing_s,
+            file_bytes=ended.file_bytes,
+            filament_mm=_filament_mm(file, ended.file_bytes, ended.state) if file is not None else None,
+            reason=ended.reason,
+        )
+        if await self._records.end_run(over):
+            self._show_end(over)
+        p = next((p for p in self._printers.all() if p.slug == run.printer), None)
+        if p is not None:
+            try:
+                await p.driver.forget(run.id)
+            except PolyhostError as error:  # it will be told again
+                log.debug("%s: the end of %s is written and could not be confirmed: %s", p.slug, run.id, error)
+
+    def _show_end(self, over: Run) -> None:
+        self._going_on.pop(over.id, None)
+        self._paces.pop(over.id, None)
+        for p in self._printers.all():
+            if p.run is not None and p.run.id == over.id:
+                p.run = over
+        before = self._prints.get(over.file_sha256, Prints())
+        done = over.state is RunState.COMPLETED
+        total_s = (before.average_s or 0.0) * before.success + over.printing_s * done
+        success = before.success + done
+        self._prints[over.file_sha256] = Prints(
+            success, before.failure + (not done), total_s / success if success else None, over
+        )
+        self._files.touch()
+        self._ended.set()
+        self._ended = asyncio.Event()
+        log.info("%s: %s is %s%s", over.printer, over.path, over.state.value, over.reason and f": {over.reason}")
+        self._bus.publish(RunStateChanged(over.printer, over.id, over.state, over.reason))
+
+    async def _give_layers(self, path: str) -> None:
+        """Hand the layers of `path` to the runs that began without them."""
+        for run in list(self._going_on.values()):
+            file = self._file_of(run)
+            if run.path != path or file is None:
+                continue
+            p = self._printers.get(run.printer)
+            progress = _progress_in(p.snapshot, run)
+            analysis = await self._files.analysis(path)
+            if analysis is not None and progress is not None and not progress.layers:
+                try:
+                    await p.driver.give_layers(run.id, analysis.layers)
+                except PolyhostError as error:
+                    log.debug("%s: layers of %s were not taken: %s", p.slug, path, error)
+
+
+def _progress_in(snapshot: Snapshot, run: Run) -> RunProgress | None:
+    return snapshot.run if snapshot.run is not None and snapshot.run.run_id == run.id else None
+
+
+def _filament_mm(file: File, file_bytes: int, state: RunState) -> float | None:
+    """What a run of `file` has drawn, all tools together; by its share of the bytes when it did not complete."""
+    if file.analysis is not None and file.analysis.complete:
+        total_mm = sum(use.length for use in file.analysis.filament.values())
+    elif file.metadata is not None and file.metadata.filament_total is not None:
+        total_mm = file.metadata.filament_total
+    else:
+        return None
+    share = 1.0 if state is RunState.COMPLETED or not file.size_bytes else file_bytes / file.size_bytes
+    return total_mm * min(1.0, share)
+
+
+def _needs(by: Caller, p: Printer) -> None:
+    if not by.may(Permission.PRINT, p.slug):
+        raise NotAllowed(f"{by.name or 'a guest'} may not print on {p.slug}")
