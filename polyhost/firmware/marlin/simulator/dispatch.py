@@ -4,16 +4,25 @@ import re
 from collections.abc import Mapping
 from typing import Final
 
-from polyhost.firmware.marlin.simulator import heat, moves, talk
+from polyhost.firmware.marlin.simulator import heat, moves, setup, storage, talk
 from polyhost.firmware.marlin.simulator.board import Board, Command, Taking, line
 
-COMMANDS: Final[Mapping[bytes, Command]] = {**moves.COMMANDS, **heat.COMMANDS, **talk.COMMANDS}
+COMMANDS: Final[Mapping[bytes, Command]] = {
+    **moves.COMMANDS,
+    **heat.COMMANDS,
+    **storage.COMMANDS,
+    **setup.COMMANDS,
+    **talk.COMMANDS,
+}
 
 _CODE: Final = re.compile(rb"([GMT])\s*(\d+)(?:\.\d+)?\s*(.*)", re.IGNORECASE | re.DOTALL)
 
 
 def execute(board: Board, body: bytes) -> Taking | None:
     """Begin a command; what it waits for, if it does."""
+    if board.card.writing:
+        storage.write(board, body)
+        return None
     code, _, rest = body.partition(b" ")
     command = COMMANDS.get(code)
     if command is not None:
