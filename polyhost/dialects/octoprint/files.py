@@ -1,0 +1,366 @@
+"""``/api/files``: lists and entries, commands on files, deletion, downloads, thumbnails.
+
+Upstream: OctoPrint 1.11, docs/api/files.rst.  Uploads are in `uploads`.
+"""
+
+import hashlib
+import posixpath
+from email.utils import formatdate, parsedate_to_datetime
+from typing import Final
+
+import msgspec
+
+from polyhost.core.errors import Malformed, NotFound, NotNow, Unsupported
+from polyhost.core.file import checked_path, is_gcode
+from polyhost.core.job import Prints
+from polyhost.core.user import Permission
+from polyhost.dialects.octoprint.commands import Commands, Flag, check_idle, check_operational
+from polyhost.dialects.octoprint.metadata import (
+    THUMBNAILS,
+    FileEntry,
+    PrintCounts,
+    Refs,
+    entry_of,
+    last_print_of,
+    refs_of,
+    resource_url,
+)
+from polyhost.services.files import Folder
+from polyhost.services.host import Host
+from polyhost.web.answers import Encoded, Headers, Stored, created, encoded, no_content, not_modified, unchanged
+from polyhost.web.call import Call, truth_of
+from polyhost.web.routes import Routes
+
+routes = Routes()
+
+LOCATIONS: Final = frozenset({"local", "sdcard"})
+_IN_PRINTER: Final = "files on the printer's own card are not handled by this host"
+
+
+class FolderEntry(msgspec.Struct, rename="camel"):
+    name: str
+    display: str
+    path: str
+    origin: str
+    size: int
+    date: int
+    children: "list[FolderEntry | FileEntry]"
+    prints: PrintCounts
+    refs: Refs
+    type: str = "folder"
+    type_path: tuple[str, ...] = ("folder",)
+
+
+class FileList(msgspec.Struct, omit_defaults=True):
+    """`files` is encoded already; free and total bytes of the disk are None for the printer's card."""
+
+    files: msgspec.Raw
+    free: int | None = None
+    total: int | None = None
+
+
+class Moved(msgspec.Struct):
+    name: str
+    path: str
+    origin: str
+    refs: Refs
+
+
+class Select(msgspec.Struct, tag_field="command", tag="select"):
+    print: Flag = False
+
+
+class Unselect(msgspec.Struct, tag_field="command", tag="unselect"):
+    pass
+
+
+class Slice(msgspec.Struct, tag_field="command", tag="slice"):
+    pass
+
+
+class Analyse(msgspec.Struct, tag_field="command", tag="analyse"):
+    pass
+
+
+class Copy(msgspec.Struct, tag_field="command", tag="copy"):
+    destination: str
+
+
+class Move(msgspec.Struct, tag_field="command", tag="move"):
+    destination: str
+
+
+class UploadSd(msgspec.Struct, tag_field="command", tag="uploadSd"):
+    pass
+
+
+FileCommand = Select | Unselect | Slice | Analyse | Copy | Move | UploadSd
+COMMANDS: Final = Commands[FileCommand](Select, Unselect, Slice, Analyse, Copy, Move, UploadSd)
+
+
+class Sanitize(msgspec.Struct, tag_field="command", tag="sanitize"):
+    storage: str
+    path: str
+    filename: str
+
+
+class Exists(msgspec.Struct, tag_field="command", tag="exists"):
+    storage: str
+    path: str
+    filename: str
+
+
+TESTS: Final = Commands[Sanitize | Exists](Sanitize, Exists)
+
+
+class Sanitized(msgspec.Struct):
+    sanitized: str
+
+
+class Existing(msgspec.Struct, omit_defaults=True):
+    exists: bool
+    suggestion: str = ""
+    size: int | None = None
+    date: int | None = None
+
+
+class Listing(msgspec.Struct, frozen=True):
+    """A list's entries, encoded once for many requests."""
+
+    files: bytes
+    etag: str
+    made_at: int  # seconds since the epoch
+
+    def headers(self, now: float) -> Headers:
+        """Without ``Last-Modified`` in the second it was made: another change may still fall into it."""
+        headers: Headers = [(b"etag", self.etag.encode())]
+        if now >= self.made_at + 1:
+            headers.append((b"last-modified", formatdate(self.made_at, usegmt=True).encode()))
+        return headers
+
+
+def entries_of(host: Host, folder: Folder, base: str, *, deep: bool, kind: str) -> list[FolderEntry | FileEntry]:
+    """What is in `folder`; `kind` leaves out files of other types, folders stay."""
+    entries: list[FolderEntry | FileEntry] = [
+        folder_entry_of(host, child, base, entries_of(host, child, base, deep=True, kind=kind) if deep else [])
+        for child in folder.folders.values()
+    ]
+    if kind in {"", "machinecode", "gcode"}:
+        entries += [entry_of(file, host.runs.statistics(file.path), base) for file in folder.files.values()]
+    return entries
+
+
+def folder_entry_of(host: Host, folder: Folder, base: str, children: list[FolderEntry | FileEntry]) -> FolderEntry:
+    prints = prints_of(host, folder)
+    return FolderEntry(
+        folder.name,
+        folder.name,
+        folder.path,
+        "local",
+        folder.size_bytes,
+        int(folder.modified_at),
+        children,
+        PrintCounts(
+            prints.success, prints.failure, last_print_of(prints.last) if prints.last is not None else msgspec.UNSET
+        ),
+        Refs(resource_url(base, folder.path)),
+    )
+
+
+def prints_of(host: Host, folder: Folder) -> Prints:
+    """Of everything below `folder`."""
+    counted = [host.runs.statistics(file.path) for file in folder.files.values()]
+    counted += [prints_of(host, child) for child in folder.folders.values()]
+    return Prints(
+        sum(prints.success for prints in counted),
+        sum(prints.failure for prints in counted),
+        last=max((p.last for p in counted if p.last is not None), key=lambda run: run.started_at, default=None),
+    )
+
+
+def _answer(call: Call, listing: Listing, body: msgspec.Struct) -> Encoded:
+    now = call.host.clock.now()
+    headers = listing.headers(now)
+    if not (call.flag("force") or call.flag("_refresh")):
+        since = call.header(b"if-modified-since")
+        if b"if-none-match" in call.headers:
+            if unchanged(call.headers, listing.etag):
+                return not_modified(headers)
+        elif since and len(headers) > 1 and _seconds_of(since) >= listing.made_at:
+            return not_modified(headers)
+    return encoded(body, headers=headers)
+
+
+def _seconds_of(http_date: str) -> float:
+    try:
+        return parsedate_to_datetime(http_date).timestamp()
+    except (ValueError, OverflowError):
+        return 0.0
+
+
+def _listing(call: Call, entries: object) -> Listing:
+    files = msgspec.json.encode(entries)
+    return Listing(files, f'"{hashlib.sha1(files, usedforsecurity=False).hexdigest()}"', int(call.host.clock.now()))
+
+
+@routes.get("/api/files", needs=Permission.LOOK)
+async def library(call: Call) -> Encoded:
+    return _library(call)
+
+
+@routes.get("/api/files/{location}", needs=Permission.LOOK)
+async def location(call: Call) -> Encoded:
+    if _location(call) == "sdcard":
+        return encoded(FileList(msgspec.Raw(b"[]")))
+    return _library(call)
+
+
+def _library(call: Call) -> Encoded:
+    files, base = call.host.files, call.base
+    deep, kind = call.flag("recursive"), call.query.get("filter", "")
+
+    def make() -> Listing:
+        return _listing(call, entries_of(call.host, files.tree(), base, deep=deep, kind=kind))
+
+    listing = call.latest.get(("octoprint files", base, deep, kind), (files.revision,), make)
+    free, total = files.free_space()
+    return _answer(call, listing, FileList(msgspec.Raw(listing.files), free, total))
+
+
+@routes.get("/api/files/{location}/{path:path}", needs=Permission.LOOK)
+async def entry(call: Call) -> Encoded:
+    if _location(call) == "sdcard":
+        raise NotFound(_IN_PRINTER)
+    path, files = _canonical(call), call.host.files
+    try:
+        file = files.get(path)
+    except NotFound:
+        folder = files.folder(path)
+        children = entries_of(call.host, folder, call.base, deep=call.flag("recursive"), kind="")
+        found: FileEntry | FolderEntry = folder_entry_of(call.host, folder, call.base, children)
+    else:
+        found = entry_of(file, call.host.runs.statistics(path), call.base)
+    listing = _listing(call, found)
+    return _answer(call, listing, found)
+
+
+@routes.post("/api/files/test", needs=Permission.LOOK)
+async def test(call: Call) -> Sanitized | Existing:
+    asked = (await TESTS.asked(call)).values()
+    if asked.storage != "local":
+        raise Malformed(f"no storage {asked.storage!r}")
+    path = checked_path(posixpath.join(asked.path, asked.filename))
+    if isinstance(asked, Sanitize):
+        return Sanitized(path)
+    try:
+        file = call.host.files.get(path)
+    except NotFound:
+        return Existing(False)
+    return Existing(True, posixpath.basename(_free_name(call.host, path)), file.size_bytes, int(file.modified_at))
+
+
+def _free_name(host: Host, path: str) -> str:
+    """`path` with the first number behind its stem that nobody has."""
+    stem, suffix = posixpath.splitext(path)
+    taken = host.files.folder(posixpath.dirname(path)).files
+    number = 1
+    while posixpath.basename(f"{stem}_{number}{suffix}") in taken:
+        number += 1
+    return f"{stem}_{number}{suffix}"
+
+
+@routes.post("/api/files/{location}/{path:path}", needs=Permission.UPLOAD)
+async def command(call: Call) -> Encoded:
+    if _location(call) == "sdcard":
+        raise NotFound(_IN_PRINTER)
+    asked = await COMMANDS.asked(call)
+    path, host, by = _canonical(call), call.host, call.caller
+    match asked.values():
+        case Select(print_it):
+            call.require(Permission.PRINT)
+            host.files.get(path)
+            if not is_gcode(path):
+                raise Unsupported(f"{path} is no machine code")
+            _check_ready(call)
+            if truth_of(print_it):
+                await host.runs.start(call.printer, path, by=by)
+            else:
+                await host.runs.select(call.printer, path, by=by)
+        case Unselect():
+            call.require(Permission.PRINT)
+            _check_ready(call)
+            selected = call.printer.selected
+            if not selected:
+                raise NotNow("No file is selected")
+            if path not in {"current", selected}:
+                raise Malformed(f"{path} is not selected; {selected} is")
+            await host.runs.unselect(call.printer, by=by)
+        case Slice():
+            raise Unsupported(f"{path} cannot be sliced: this host has no slicer")
+        case Analyse():
+            if not is_gcode(host.files.get(path).name):
+                raise Malformed(f"{path} cannot be analysed")
+            # Every file is read as soon as it is there, so the wish is granted already.
+        case Copy(destination):
+            return _moved(call, path, await host.files.copy(path, destination, by))
+        case Move(destination):
+            call.require(Permission.DELETE)
+            return _moved(call, path, await host.files.move(path, destination, by))
+        case UploadSd():
+            raise NotNow(_IN_PRINTER)
+    return no_content()
+
+
+def _check_ready(call: Call) -> None:
+    check_operational(call.printer)
+    check_idle(call.printer)
+
+
+def _moved(call: Call, path: str, to: str) -> Encoded:
+    refs = refs_of(call.base, to)
+    return created(refs.resource, Moved(posixpath.basename(path), to, "local", refs))
+
+
+@routes.delete("/api/files/{location}/{path:path}", needs=Permission.DELETE)
+async def delete(call: Call) -> Encoded:
+    if _location(call) == "sdcard":
+        raise NotFound(_IN_PRINTER)
+    await call.host.files.delete(_canonical(call), by=call.caller)
+    return no_content()
+
+
+@routes.get("/downloads/files/local/{path:path}", needs=Permission.LOOK)
+async def download(call: Call) -> Stored:
+    file = call.host.files.get(_canonical(call))
+    return Stored(
+        call.host.files.on_disk(file.path),
+        name=file.name,
+        etag=f'"{file.sha1}"',
+        content_type="text/plain; charset=utf-8",
+    )
+
+
+@routes.get(f"/{THUMBNAILS}/{{picture}}", open_door=True)
+async def thumbnail(call: Call) -> Encoded:
+    """Under the digest of the picture, which nobody can guess who has not seen its file's entry."""
+    body, kind = await call.host.files.thumbnail(call.params["picture"].partition(".")[0])
+    return Encoded(200, [(b"content-type", kind.encode()), (b"content-length", b"%d" % len(body))], body)
+
+
+def _location(call: Call) -> str:
+    location = call.params["location"]
+    if location not in LOCATIONS:
+        raise NotFound(f"no location {location!r}; there are {' and '.join(sorted(LOCATIONS))}")
+    return location
+
+
+def _canonical(call: Call) -> str:
+    """The path of a stored thing; `NotFound` when it is written in a way that no path is."""
+    path = call.params["path"]
+    try:
+        is_canonical = checked_path(path) == path
+    except Malformed:
+        is_canonical = False
+    if not is_canonical:
+        raise NotFound(f"no file or folder {path!r}")
+    return path

@@ -1,0 +1,157 @@
+"""``/api/job``: the current run, and start, restart, pause, cancel.
+
+Upstream: OctoPrint 1.11, docs/api/job.rst.
+"""
+
+from typing import Final
+
+import msgspec
+
+from polyhost.core.errors import Malformed, NotFound, NotNow
+from polyhost.core.file import File
+from polyhost.core.job import Prints, Run, RunState
+from polyhost.core.units import percent_from_fraction
+from polyhost.core.user import Permission
+from polyhost.dialects.octoprint.commands import Commands, check_operational
+from polyhost.dialects.octoprint.metadata import Filament, filament_of
+from polyhost.dialects.octoprint.states import text_of
+from polyhost.services import remaining
+from polyhost.services.host import Host
+from polyhost.services.printers import Printer
+from polyhost.web.answers import Encoded, encoded, no_content
+from polyhost.web.call import Call
+from polyhost.web.routes import Routes
+
+routes = Routes()
+
+
+class JobFile(msgspec.Struct):
+    name: str | None = None
+    display: str | None = None
+    path: str | None = None
+    origin: str | None = None
+    size: int | None = None
+    date: int | None = None
+
+
+class Job(msgspec.Struct, rename="camel"):
+    file: JobFile
+    estimated_print_time: float | None = None
+    average_print_time: float | None = None
+    last_print_time: float | None = None
+    filament: dict[str, Filament] | Filament = Filament()
+    user: str | None = None
+
+
+class Progress(msgspec.Struct, rename="camel"):
+    """``progress``: completion in percent of the file's bytes, times in whole seconds; all null when idle."""
+
+    completion: float | None = None
+    filepos: int | None = None
+    print_time: int | None = None
+    print_time_left: int | None = None
+    print_time_left_origin: str | None = None
+
+
+class JobState(msgspec.Struct, omit_defaults=True):
+    job: Job
+    progress: Progress
+    state: str
+    error: str = ""
+
+
+class Start(msgspec.Struct, tag_field="command", tag="start"):
+    pass
+
+
+class Restart(msgspec.Struct, tag_field="command", tag="restart"):
+    pass
+
+
+class Cancel(msgspec.Struct, tag_field="command", tag="cancel"):
+    pass
+
+
+class Pause(msgspec.Struct, tag_field="command", tag="pause"):
+    action: str = "toggle"
+
+
+COMMANDS: Final = Commands[Start | Restart | Cancel | Pause](Start, Restart, Cancel, Pause)
+
+
+def progress_of(progress: remaining.Progress) -> Progress:
+    fraction = progress.fraction_done
+    return Progress(
+        None if fraction is None else percent_from_fraction(fraction),
+        progress.file_bytes,
+        _whole(progress.printing_s),
+        _whole(progress.remaining_s),
+        progress.remaining_from,
+    )
+
+
+def _whole(seconds: float | None) -> int | None:
+    return None if seconds is None else round(seconds)
+
+
+def job_of(file: File | None, run: Run | None, prints: Prints) -> Job:
+    """The job of `file`, or of the file that `run` started with when it is no longer in the library."""
+    average_s, last_s = prints.average_s, prints.last.printing_s if prints.last is not None else None
+    if file is None:
+        if run is None:
+            return Job(JobFile())
+        name = run.path.rpartition("/")[2]
+        return Job(JobFile(name, name, run.path, "local", run.size_bytes), None, average_s, last_s, user=run.by)
+    described = JobFile(file.name, file.name, file.path, "local", file.size_bytes, int(file.modified_at))
+    estimated = file.analysis.duration_s if file.analysis else file.metadata.estimated_time if file.metadata else None
+    filament = filament_of(file)
+    user = run.by if run is not None and not run.ended else file.by
+    return Job(described, estimated, average_s, last_s, filament or Filament(), user or None)
+
+
+@routes.get("/api/job", needs=Permission.LOOK)
+async def job(call: Call) -> Encoded:
+    printer = call.printer
+    made_of = (printer.snapshot, printer.selected, printer.run, call.host.files.revision)
+    return call.latest.get(("octoprint job", printer.slug), made_of, lambda: encoded(_state(call.host, printer)))
+
+
+def _state(host: Host, printer: Printer) -> JobState:
+    run = host.runs.current(printer)
+    path = run.path if run is not None else printer.selected
+    if not path:
+        return JobState(Job(JobFile()), Progress(), text_of(printer), printer.snapshot.fault)
+    if run is None and printer.run is not None and printer.run.path == path:
+        run = printer.run
+    try:
+        file, prints = host.files.get(path), host.runs.statistics(path)
+    except NotFound:
+        file, prints = None, Prints()
+    described = job_of(file, run, prints)
+    return JobState(described, progress_of(host.runs.progress(printer)), text_of(printer), printer.snapshot.fault)
+
+
+@routes.post("/api/job", needs=Permission.PRINT)
+async def control_job(call: Call) -> Encoded:
+    asked = await COMMANDS.asked(call)
+    printer, runs = call.printer, call.host.runs
+    check_operational(printer)
+    run = runs.current(printer)
+    match asked.values():
+        case Start():
+            await runs.start(printer, None, by=call.caller)
+        case Restart():
+            if run is None or run.state is not RunState.PAUSED:
+                raise NotNow("Printer does not have an active print job or is not paused")
+            await runs.restart(printer, by=call.caller)
+        case Cancel():
+            await runs.cancel(printer, by=call.caller)
+        case Pause("toggle"):
+            await runs.toggle(printer, by=call.caller)
+        case Pause("pause"):
+            await runs.pause(printer, by=call.caller)
+        case Pause("resume"):
+            await runs.resume(printer, by=call.caller)
+        case Pause(action):
+            raise Malformed(f"Unknown action {action!r}: pause, resume or toggle")
+    return no_content()

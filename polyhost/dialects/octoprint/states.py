@@ -1,0 +1,76 @@
+"""Our states in OctoPrint's words: a text, and flags that clients index without asking."""
+
+from collections.abc import Mapping
+from typing import Final
+
+import msgspec
+
+from polyhost.core.job import RunState
+from polyhost.core.printer import PrinterState
+from polyhost.services.printers import Printer
+
+
+class Flags(msgspec.Struct, frozen=True, rename="camel"):
+    operational: bool = False
+    printing: bool = False
+    cancelling: bool = False
+    pausing: bool = False
+    resuming: bool = False
+    finishing: bool = False
+    closed_or_error: bool = False
+    error: bool = False
+    paused: bool = False
+    ready: bool = False
+    sd_ready: bool = False
+
+
+class State(msgspec.Struct, frozen=True):
+    text: str
+    error: str
+    flags: Flags
+
+
+LINK: Final[Mapping[PrinterState, tuple[str, Flags]]] = {
+    PrinterState.OFFLINE: ("Offline", Flags(closed_or_error=True)),
+    PrinterState.DETECTING: ("Detecting serial connection", Flags()),
+    PrinterState.CONNECTING: ("Connecting", Flags()),
+    PrinterState.READY: ("Operational", Flags(operational=True, ready=True)),
+    PrinterState.UNREACHABLE: ("Offline", Flags(closed_or_error=True)),
+    PrinterState.FAULTED: ("Offline after error", Flags(closed_or_error=True, error=True)),
+}
+"""What the link is; a run in progress says more."""
+
+_CANCELLING: Final = ("Cancelling", Flags(operational=True, printing=True, cancelling=True))
+_FINISHING: Final = ("Finishing", Flags(operational=True, printing=True, finishing=True))
+
+RUN: Final[Mapping[RunState, tuple[str, Flags]]] = {
+    RunState.STARTING: ("Starting", Flags(operational=True, printing=True)),
+    RunState.PRINTING: ("Printing", Flags(operational=True, printing=True)),
+    RunState.PAUSING: ("Pausing", Flags(operational=True, printing=True, pausing=True)),
+    RunState.PAUSED: ("Paused", Flags(operational=True, paused=True)),
+    RunState.RESUMING: ("Resuming", Flags(operational=True, printing=True, resuming=True)),
+    RunState.CANCELLING: _CANCELLING,
+    RunState.FINISHING: _FINISHING,
+    # The end of a run is not told before it is written, which these are about to be.
+    RunState.COMPLETED: _FINISHING,
+    RunState.CANCELLED: _CANCELLING,
+    RunState.FAILED: _CANCELLING,
+    RunState.INTERRUPTED: _CANCELLING,
+}
+
+
+def text_and_flags(link: PrinterState, run: RunState | None) -> tuple[str, Flags]:
+    """Text and flags, but for ``sdReady``; `run` is None when none is going on."""
+    return RUN[run] if run is not None and link is PrinterState.READY else LINK[link]
+
+
+def text_of(printer: Printer) -> str:
+    return text_and_flags(printer.snapshot.state, printer.run_state)[0]
+
+
+def state_of(printer: Printer) -> State:
+    snapshot = printer.snapshot
+    text, flags = text_and_flags(snapshot.state, printer.run_state)
+    if snapshot.sd_ready and printer.is_operational:
+        flags = msgspec.structs.replace(flags, sd_ready=True)
+    return State(text, snapshot.fault, flags)

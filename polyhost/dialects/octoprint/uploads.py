@@ -1,0 +1,121 @@
+"""``POST /api/files/<location>``: a file, or a folder, with the form fields that slicers send around it.
+
+Upstream: OctoPrint 1.11, docs/api/files.rst.
+"""
+
+import posixpath
+from collections.abc import Mapping
+
+import msgspec
+
+from polyhost.core.errors import Malformed, NotAllowed, NotFound, NotNow, Unsupported
+from polyhost.core.file import GCODE_SUFFIXES, File, checked_path, is_gcode
+from polyhost.core.user import Permission
+from polyhost.dialects.octoprint.files import LOCATIONS
+from polyhost.dialects.octoprint.metadata import Refs, refs_of, resource_url
+from polyhost.web.answers import Encoded, created
+from polyhost.web.bodies import check_json
+from polyhost.web.call import Call, truth_of
+from polyhost.web.routes import Routes
+from polyhost.web.uploads import Destination, received
+
+routes = Routes()
+
+
+class Place(msgspec.Struct):
+    name: str
+    path: str
+    origin: str
+    refs: Refs
+
+
+class UploadDone(msgspec.Struct, rename="camel"):
+    """``effective…``: whether what was asked for beside the upload is happening."""
+
+    done: bool
+    effective_select: bool
+    effective_print: bool
+    files: dict[str, Place]
+
+
+class FolderDone(msgspec.Struct):
+    done: bool
+    folder: Place
+
+
+class NewFolder(msgspec.Struct):
+    """What one client library sends as JSON in place of a form."""
+
+    foldername: str
+    path: str = ""
+
+
+@routes.post("/api/files/{location}", needs=Permission.UPLOAD, key_in_body=True)
+async def upload(call: Call) -> Encoded:
+    if call.params["location"] not in LOCATIONS:
+        raise NotFound(f"no location {call.params['location']!r}")
+    if call.params["location"] == "sdcard":
+        raise NotNow("files cannot be sent to the printer's own card")
+    if call.media_type == "application/json":
+        wanted = await call.body(NewFolder)
+        return await _make_folder(call, wanted.path, wanted.foldername)
+    async with received(call, Permission.UPLOAD, _place) as form:
+        fields = form.fields
+        if form.upload is None:
+            if "foldername" not in fields:
+                raise Malformed("No file to upload and no folder to create")
+            return await _make_folder(call, fields.get("path", ""), fields["foldername"])
+        file = await form.upload.commit(_checked_userdata(fields.get("userdata", "")))
+    selected, printing = await _then(
+        call, file, select=truth_of(fields.get("select", "")), print_it=truth_of(fields.get("print", ""))
+    )
+    place = Place(file.name, file.path, "local", refs_of(call.base, file.path))
+    return created(place.refs.resource, UploadDone(True, selected, printing, {"local": place}))
+
+
+def _place(fields: Mapping[str, str], filename: str) -> Destination:
+    """The field ``filename`` renames the file; a folder in its name counts when ``path`` is not given."""
+    filename = fields.get("filename") or filename
+    folder, name = posixpath.split(filename)
+    if not is_gcode(name):
+        raise Unsupported(f"{name!r} is of a type that cannot be printed; use {', '.join(GCODE_SUFFIXES)}")
+    return Destination(fields.get("path") or folder, name, not truth_of(fields.get("noOverwrite", "")))
+
+
+async def _then(call: Call, file: File, *, select: bool, print_it: bool) -> tuple[bool, bool]:
+    """Select or print `file` if that may be and can be; upstream ignores the wish otherwise."""
+    if not (select or print_it):
+        return False, False
+    try:
+        printer = call.printer
+        if not printer.is_operational or printer.run_state is not None:
+            return False, False
+        if print_it:
+            await call.host.runs.start(printer, file.path, by=call.caller)
+        else:
+            await call.host.runs.select(printer, file.path, by=call.caller)
+    except (NotAllowed, NotFound, NotNow):
+        return False, False
+    return select, print_it
+
+
+async def _make_folder(call: Call, parent: str, name: str) -> Encoded:
+    call.require(Permission.UPLOAD)
+    path = checked_path(posixpath.join(checked_path(parent), name))
+    if not path:
+        raise Malformed("the folder has no name")
+    if is_gcode(path):
+        raise NotNow(f"{name!r} looks like a file")
+    await call.host.files.make_folder(path, by=call.caller)
+    place = Place(posixpath.basename(path), path, "local", Refs(resource_url(call.base, path)))
+    return created(place.refs.resource, FolderDone(True, place))
+
+
+def _checked_userdata(userdata: str) -> str:
+    if userdata:
+        check_json(userdata.encode())
+        try:
+            msgspec.json.decode(userdata)
+        except msgspec.DecodeError as error:
+            raise Malformed(f"userdata is not JSON: {error}") from error
+    return userdata

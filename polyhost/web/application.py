@@ -1,0 +1,239 @@
+"""The ASGI application: every request of every dialect comes in here.
+
+In order: who calls; is the host set up; which route; may the caller; which printer; then the route, which reads
+the body.  Whatever is raised becomes an answer in the words of the dialect whose path it was.
+"""
+
+import asyncio
+import contextlib
+import logging
+import urllib.parse
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping, Sequence
+from typing import Any, Final
+
+import anyio
+from starlette.responses import FileResponse
+
+from polyhost.core.errors import Malformed, NotAllowed, NotFound, PolyhostError, SetupNeeded
+from polyhost.services.host import Host
+from polyhost.web.addressing import KnownHosts, Peers, split_prefix
+from polyhost.web.answers import Answer, Encoded, Headers, Latest, Stored, Streamed, encoded, no_content, unchanged
+from polyhost.web.bodies import ClientGone, Receive
+from polyhost.web.call import Call, Scope
+from polyhost.web.errors import Broken, NoRoute, TooSlow, WrongMethod
+from polyhost.web.guard import Guard
+from polyhost.web.routes import Dialect, Router
+
+log = logging.getLogger(__name__)
+
+Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+
+NOSNIFF: Final = (b"x-content-type-options", b"nosniff")
+_GET_HEADERS: Final[Headers] = [(b"cache-control", b"max-age=0"), NOSNIFF]
+_OTHER_HEADERS: Final[Headers] = [(b"cache-control", b"no-store, no-cache, must-revalidate"), NOSNIFF]
+_STALLED_READER_S: Final = 30.0
+
+
+class Application:
+    """All dialects over one `host`.
+
+    `doors` are extra ports and the dialect that owns what is unknown there.  `local_socket` is the path of the
+    Unix socket whose caller is the administrator.  The last of `dialects` owns what no other does.
+    """
+
+    def __init__(
+        self,
+        host: Host,
+        dialects: Sequence[Dialect],
+        *,
+        doors: Mapping[int, str] | None = None,
+        local_socket: str = "",
+    ) -> None:
+        self.host = host
+        self.dialects = tuple(dialects)
+        self.closing = asyncio.Event()  # streams without an end stop when this is set
+        self._latest = Latest()
+        self._router = Router(dialects)
+        by_name = {dialect.name: dialect for dialect in dialects}
+        self._doors = {port: by_name[name] for port, name in (doors or {}).items()}
+        self._peers = Peers(host.config.access.proxies)
+        self._origins = frozenset(origin.encode() for origin in host.config.access.allow_origins)
+        self._guard = Guard(host, KnownHosts(host.config.server.hosts), local_socket)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await send({"type": "websocket.close", "code": 1008})
+            return
+        started = False
+
+        async def sending(message: MutableMapping[str, Any]) -> None:
+            nonlocal started
+            started = True
+            await send(message)
+
+        headers = dict(scope["headers"])
+        extra = _GET_HEADERS if scope["method"] in {"GET", "HEAD"} else _OTHER_HEADERS
+        if self._origins and headers.get(b"origin") in self._origins:
+            extra = [*extra, (b"access-control-allow-origin", headers[b"origin"]), (b"vary", b"Origin")]
+        path = ""
+        try:
+            try:
+                path = _path(scope)
+                answer = await self._answer(scope, receive, headers, path)
+                await self._deliver(answer, extra, scope, receive, sending)
+            except PolyhostError as error:
+                if started:
+                    raise
+                answer = self._owner(path, scope).errors.answer(error)
+                if isinstance(error, TooSlow):
+                    extra = [*extra, (b"connection", b"close")]
+                await self._deliver(answer, extra, scope, receive, sending)
+        except ClientGone:
+            return
+        except Exception:  # the end of the world: a request must not take the server with it
+            log.exception("%s %s broke", scope["method"], path)
+            if started:
+                raise  # too late for an answer; the connection is closed
+            answer = self._owner(path, scope).errors.answer(Broken("something broke on this host; its log says what"))
+            await self._deliver(answer, extra, scope, receive, send)
+
+    async def _answer(self, scope: Scope, receive: Receive, headers: dict[bytes, bytes], path: str) -> Answer:
+        if scope["method"] == "OPTIONS" and b"access-control-request-method" in headers:
+            return self._preflight(headers)
+        client = scope.get("client")
+        peer = self._peers.peer(client[0] if client else "", scope.get("server"), scope["scheme"], headers)
+        slug, below = split_prefix(path)
+        call = Call(self.host, scope, receive, headers, peer, slug, self._latest)
+        self._guard.identify(call)
+        found = self._router.find(below)
+        route = None
+        if found is not None:
+            place, call.params = found
+            route = place.methods.get("GET" if scope["method"] == "HEAD" else scope["method"])
+        if self.host.accounts.setup_needed and call.caller.is_guest and not (route and route.before_setup):
+            raise SetupNeeded("setup needed: open /setup on this host, or run polyhost init")
+        if found is None:
+            raise NoRoute(f"nothing is served at {path}")
+        if route is None:
+            allowed = found[0].allowed()
+            raise WrongMethod(f"{scope['method']} is not for {path}; use {' or '.join(allowed)}", allowed)
+        if not route.forgeable:
+            self._guard.check_forgery(call)
+        key_may_follow = route.key_in_body and call.caller.is_guest and call.media_type == "multipart/form-data"
+        if route.needs is not None and not key_may_follow:
+            if route.about_printer or "slug" in call.params:
+                call.require(route.needs)
+            elif not call.caller.may(route.needs):
+                raise NotAllowed(f"this takes a key or login that may {route.needs.value}")
+        if slug is not None:
+            self.host.printers.get(slug)
+        answer = await route.handler(call)
+        return answer if isinstance(answer, Answer) else encoded(answer)
+
+    def _owner(self, path: str, scope: Scope) -> Dialect:
+        """Whose words an error at `path` is told in."""
+        _, below = split_prefix(path)
+        found = self._router.find(below)
+        if found is not None:
+            return found[0].dialect
+        for dialect in self.dialects:
+            if below.startswith(dialect.prefixes):
+                return dialect
+        server = scope.get("server")
+        return self._doors.get(server[1] if server else 0, self.dialects[-1])
+
+    def _preflight(self, headers: dict[bytes, bytes]) -> Answer:
+        if headers.get(b"origin") not in self._origins:
+            raise NotAllowed("pages of this origin may not call; access.allow_origins names those that may")
+        return no_content(
+            [
+                (b"access-control-allow-methods", headers[b"access-control-request-method"]),
+                (b"access-control-allow-headers", headers.get(b"access-control-request-headers", b"")),
+                (b"access-control-max-age", b"10"),
+            ]
+        )
+
+    async def _deliver(self, answer: Answer, extra: Headers, scope: Scope, receive: Receive, send: Send) -> None:
+        match answer:
+            case Encoded():
+                await send({"type": "http.response.start", "status": answer.status, "headers": answer.headers + extra})
+                body = b"" if scope["method"] == "HEAD" else answer.body
+                await send({"type": "http.response.body", "body": body})
+            case Stored():
+                await _send_file(answer, extra, scope, receive, send)
+            case Streamed():
+                await self._stream(answer, extra, receive, send)
+
+    async def _stream(self, answer: Streamed, extra: Headers, receive: Receive, send: Send) -> None:
+        """Send until the chunks end, the client goes, the client stops reading for 30 s, or the server closes."""
+        kind = (b"content-type", answer.content_type.encode())
+        await send({"type": "http.response.start", "status": 200, "headers": [kind, *extra]})
+
+        async def pump() -> None:
+            async with contextlib.aclosing(answer.chunks()) as chunks:
+                async for chunk in chunks:
+                    try:
+                        async with asyncio.timeout(_STALLED_READER_S):
+                            await send({"type": "http.response.body", "body": chunk, "more_body": True})
+                    except TimeoutError:
+                        raise ClientGone from None
+
+        async def gone() -> None:
+            while (await receive())["type"] != "http.disconnect":
+                pass
+
+        try:
+            async with asyncio.TaskGroup() as group:
+                ends = {
+                    group.create_task(pump(), name="stream"),
+                    group.create_task(gone(), name="client of a stream"),
+                    group.create_task(_wait(self.closing), name="end of a stream"),
+                }
+                await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+                for task in ends:
+                    task.cancel()
+        except* ClientGone:
+            raise ClientGone from None
+        await send({"type": "http.response.body", "body": b""})
+
+
+async def _wait(event: asyncio.Event) -> None:
+    await event.wait()
+
+
+async def _send_file(answer: Stored, extra: Headers, scope: Scope, receive: Receive, send: Send) -> None:
+    """With one range at most; several are answered with the whole file."""
+    try:
+        status = await anyio.Path(answer.path).stat()
+    except FileNotFoundError:
+        raise NotFound(f"{answer.name} is gone") from None
+    headers = dict(scope["headers"])
+    if unchanged(headers, answer.etag):
+        await send({"type": "http.response.start", "status": 304, "headers": [(b"etag", answer.etag.encode()), *extra]})
+        await send({"type": "http.response.body", "body": b""})
+        return
+    if b"," in headers.get(b"range", b""):
+        scope = {**scope, "headers": [(name, value) for name, value in scope["headers"] if name != b"range"]}
+    response = FileResponse(
+        answer.path,
+        filename=answer.name,
+        media_type=answer.content_type,
+        stat_result=status,
+        headers={"etag": answer.etag},
+    )
+    response.raw_headers = [*response.raw_headers, *extra]
+    await response(scope, receive, send)
+
+
+def _path(scope: Scope) -> str:
+    """The request's path, decoded once, without doubled slashes or one at the end; `Malformed` if it is not UTF-8."""
+    raw: bytes = scope["raw_path"]
+    if b"%" in raw:
+        raw = urllib.parse.unquote_to_bytes(raw)
+    try:
+        path = raw.decode()
+    except UnicodeDecodeError:
+        raise Malformed("the path is not UTF-8") from None
+    while "//" in path:
+        path = path.replace("//", "/")
+    return path.rstrip("/") or "/"

@@ -1,0 +1,171 @@
+"""One request, as a route sees it."""
+
+import urllib.parse
+from collections.abc import AsyncGenerator, Mapping, MutableMapping
+from typing import Any, Final, TypeVar
+
+from polyhost.core.errors import Malformed, NotAllowed, Unsupported
+from polyhost.core.user import GUEST, Caller, Permission
+from polyhost.services.host import Host
+from polyhost.services.printers import Printer
+from polyhost.web import bodies
+from polyhost.web.addressing import Peer, base_url
+from polyhost.web.answers import Latest
+
+T = TypeVar("T")
+Scope = MutableMapping[str, Any]
+
+MAX_JSON: Final = 100 * 1024
+MAX_PARAMETERS: Final = 100
+_TRUE: Final = frozenset({"true", "yes", "y", "1"})
+
+
+def truth_of(value: object) -> bool:
+    """Whether a client's flag is set: true, "true", "yes", "y", "1" or 1, in any case."""
+    return str(value).lower() in _TRUE
+
+
+class Call:
+    """A request whose caller is known.
+
+    `params` are the fields of the route's path; `caller` is set by the guard.
+    """
+
+    __slots__ = (
+        "_query",
+        "_receive",
+        "caller",
+        "csrf",
+        "headers",
+        "host",
+        "latest",
+        "params",
+        "peer",
+        "prefixed",
+        "scope",
+    )
+
+    def __init__(
+        self,
+        host: Host,
+        scope: Scope,
+        receive: bodies.Receive,
+        headers: dict[bytes, bytes],
+        peer: Peer,
+        prefixed: str | None,
+        latest: Latest,
+    ) -> None:
+        """`prefixed` is the slug of a path that began with ``/p/<slug>``; `latest` outlives the request."""
+        self.host = host
+        self.scope = scope
+        self.headers = headers
+        self.peer = peer
+        self.prefixed = prefixed
+        self.latest = latest
+        self.params: dict[str, str] = {}
+        self.caller: Caller = GUEST
+        self.csrf = ""  # the token of the cookie's session, when that is who calls
+        self._receive = receive
+        self._query: dict[str, str] | None = None
+
+    @property
+    def slug(self) -> str | None:
+        """The printer that is meant, which need not exist; None when there is none at all.
+
+        First match wins: named in the path, its prefix, the printer's own port, a key bound to printers, a host
+        name that starts with the slug, the default.
+        """
+        slug = self.params.get("slug") or self.prefixed
+        if slug is not None:
+            return slug
+        printers = self.host.printers.all()
+        server = self.scope.get("server")
+        if server is not None and server[1]:
+            for printer in printers:
+                if printer.listen == server[1]:
+                    return printer.slug
+        default = self.host.printers.default().slug if printers else None
+        key = self.caller.key
+        if key is not None and key.printers:
+            return default if default in key.printers else key.printers[0]
+        first, dot, _ = self.peer.host.name.partition(".")
+        if dot and not first.isdigit():
+            for printer in printers:
+                if printer.slug == first:
+                    return first
+        return default
+
+    @property
+    def printer(self) -> Printer:
+        """The printer that is meant; `NotFound` names those that exist."""
+        slug = self.slug
+        return self.host.printers.default() if slug is None else self.host.printers.get(slug)
+
+    @property
+    def base(self) -> str:
+        """How the client reaches this printer's root: scheme, host, prefix; no slash at the end."""
+        return base_url(self.peer) + (f"/p/{self.prefixed}" if self.prefixed is not None else "")
+
+    @property
+    def query(self) -> Mapping[str, str]:
+        """Parameters of the URL, the last of each name."""
+        if self._query is None:
+            self._query = query_of(self.scope["query_string"])
+        return self._query
+
+    def flag(self, name: str) -> bool:
+        return truth_of(self.query.get(name, ""))
+
+    def number(self, name: str, default: int, *, most: int) -> int:
+        """A count in the URL, from 0 to `most` (beyond that: `most`)."""
+        said = self.query.get(name)
+        if said is None:
+            return default
+        if not (said.isascii() and said.isdigit() and len(said) < 16):
+            raise Malformed(f"{name} must be a whole number, not {said!r}")
+        return min(int(said), most)
+
+    def header(self, name: bytes) -> str:
+        return self.headers.get(name, b"").decode("latin-1").strip()
+
+    @property
+    def media_type(self) -> str:
+        return self.header(b"content-type").split(";", 1)[0].strip().lower()
+
+    def require(self, permission: Permission) -> None:
+        """`NotAllowed` unless the caller may, on the printer that is meant."""
+        if not self.caller.may(permission, self.slug):
+            raise NotAllowed(
+                f"You don't have the permission to access the requested resource. "
+                f"It takes a key or login that may {permission.value}."
+            )
+
+    async def json(self) -> bytes:
+        """The body, at most 100 KB, declared as JSON; `Unsupported` when it is declared as something else."""
+        if self.media_type != "application/json":
+            raise Unsupported(f"expected application/json, got {self.media_type or 'no content type'}")
+        return await bodies.whole(self._receive, self.headers, MAX_JSON)
+
+    async def body(self, kind: type[T]) -> T:
+        """The JSON body as a `kind`."""
+        return bodies.decoded(await self.json(), kind)
+
+    async def form(self) -> dict[str, str]:
+        """The body as ``application/x-www-form-urlencoded``, at most 100 KB."""
+        return query_of(await bodies.whole(self._receive, self.headers, MAX_JSON))
+
+    def chunks(self) -> AsyncGenerator[bytes, None]:
+        """The body as it comes, whatever its size: the route bounds it."""
+        return bodies.chunks_of(self._receive)
+
+
+def query_of(query: bytes) -> dict[str, str]:
+    if not query:
+        return {}
+    try:
+        pairs = urllib.parse.parse_qsl(
+            query.decode(), keep_blank_values=True, errors="strict", max_num_fields=MAX_PARAMETERS
+        )
+    except ValueError as error:  # UnicodeError is one
+        raise Malformed(f"the parameters cannot be read: {error}") from error
+    return dict(pairs)

@@ -1,0 +1,118 @@
+"""Serving the application on sockets that somebody else opened."""
+
+import asyncio
+import contextlib
+import logging
+import os
+import socket
+from collections.abc import Callable, Generator, Sequence
+from pathlib import Path
+from typing import Final
+
+import uvicorn
+
+from polyhost.web.application import Application
+from polyhost.web.connection import Connection
+
+STOP_S: Final = 15  # R20
+IDLE_S: Final = 75
+_BACKLOG: Final = 2048
+
+
+def tcp_socket(host: str, port: int) -> socket.socket:
+    """A socket listening on `host` (a name or address, "" for every address) and `port` (0: a free one).
+
+    `OSError` when the port is taken or the address is not ours.
+    """
+    family, kind, protocol, _, address = socket.getaddrinfo(
+        host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+    )[0]
+    listening = socket.socket(family, kind, protocol)
+    try:
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if family == socket.AF_INET6:
+            listening.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
+        listening.bind(address)
+        listening.listen(_BACKLOG)
+    except OSError:
+        listening.close()
+        raise
+    listening.setblocking(False)
+    return listening
+
+
+def unix_socket(path: Path) -> socket.socket:
+    """A socket listening at `path`, for our own user alone; one left by a dead server is replaced."""
+    path.unlink(missing_ok=True)
+    listening = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    before = os.umask(0o177)
+    try:
+        listening.bind(str(path))
+        listening.listen(_BACKLOG)
+    except OSError:
+        listening.close()
+        raise
+    finally:
+        os.umask(before)
+    listening.setblocking(False)
+    return listening
+
+
+class _Server(uvicorn.Server):
+    """uvicorn without hands on the process's signals: they are the application's owner's."""
+
+    def __init__(self, config: uvicorn.Config, started: Callable[[], None]) -> None:
+        super().__init__(config)
+        self._tell_started = started
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self._tell_started()
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Generator[None, None, None]:
+        yield
+
+
+async def serve(
+    application: Application,
+    sockets: Sequence[socket.socket],
+    *,
+    stop: asyncio.Event,
+    started: Callable[[], None] = lambda: None,
+) -> None:
+    """Answer on `sockets` until `stop`, then finish what is being answered, within 15 s; the sockets are closed.
+
+    `started` is called once, when the first connection would be answered.
+    """
+    # Our own guard reports what goes wrong; uvicorn's log would say it twice, and every scanner's nonsense too.
+    logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)
+    config = uvicorn.Config(
+        application,
+        loop="none",
+        http=Connection,
+        ws="none",
+        lifespan="off",
+        access_log=False,
+        log_config=None,
+        proxy_headers=False,
+        server_header=False,
+        backlog=_BACKLOG,
+        timeout_keep_alive=IDLE_S,
+        timeout_graceful_shutdown=STOP_S,
+    )
+    server = _Server(config, started)
+
+    async def close_when_told() -> None:
+        await stop.wait()
+        application.closing.set()
+        server.should_exit = True
+
+    async with asyncio.TaskGroup() as group:
+        watcher = group.create_task(close_when_told(), name="stop the web server")
+        try:
+            await server.serve(list(sockets))
+        finally:
+            watcher.cancel()
+            for listening in sockets:
+                listening.close()
