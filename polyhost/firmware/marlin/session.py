@@ -72,11 +72,13 @@ _GREETING_NOISE_S: Final = 6.0  # the same, when all that comes is unreadable
 _PATIENCE_S: Final = 5.0  # for an ordinary line, on a link that was never seen to damage one
 _PATIENCE_LONG_S: Final = 30.0  # for a line that takes long, between probes
 _PATIENCE_BUSY_S: Final = 6.0  # the same, once the firmware is known to say that it is busy (every 2 s)
-_PATIENCE_DAMAGED_S: Final = 0.2
-_QUIET_S: Final = 0.05  # nothing more comes after so long
+_PATIENCE_DAMAGED_S: Final = 0.1
+_QUIET_S: Final = 0.02  # nothing more comes after so long
 _MAX_WAIT_S: Final = 10.0
+_MAX_WAIT_DAMAGED_S: Final = 2.0
 _LULL_S: Final = 0.1  # nothing to send for so long: ask whether all arrived
 _REPORTS_ALONE_S: Final = 300.0  # a line may stay unanswered for so long while other things are heard
+_CAUTION_LINES: Final = 32  # two lines damaged among so many: one at a time loses less
 _MEMORY_LINES: Final = 1000  # a link that damaged one of so many lines is one that damages
 _INSISTENCE: Final = 3  # an impossible request is damage, until it is made so many times
 _BLIND_TRIES: Final = 6
@@ -162,11 +164,12 @@ class Session:
         self._keeps_alive = False  # the firmware says when it is busy
         self._noise = 0
         self._damaged = 0
-        self._damaged_at_line = -_MEMORY_LINES
+        self._damaged_at_line = self._damaged_before = -_MEMORY_LINES  # lines sent when the last two were damaged
         self._damage_told = False
         self._lines = 0  # sent since the port was opened
         self._opened_at = now
         self._round_trip_s = 0.05
+        self._slowest_s = 0.05  # of late
         self._number_anew(now)
 
     def _number_anew(self, now: float) -> None:
@@ -194,7 +197,7 @@ class Session:
         self._hold_until = 0.0
         self._last_resend = -1
         self._repeats = 0
-        self._impossible = 0
+        self._impossible = (-1, 0)  # a request that cannot be, and how often it was made
         self._tries = 0
         self._blind = 0
         self._probing = False
@@ -290,7 +293,7 @@ class Session:
         out = self._urgent_lines() if self._urgent else []
         if self._resend is not None and now >= self._hold_until:
             self._go_back(now)
-        if self._resend is None and now >= self._hold_until and self._stage in (_Stage.NUMBERING, _Stage.RUNNING):
+        if self._resend is None and self._stage in (_Stage.NUMBERING, _Stage.RUNNING):
             if not self._open():
                 if self._renumbering and not self._own:
                     self._number_anew(now)
@@ -319,7 +322,9 @@ class Session:
 
     def _fill(self, out: list[bytes], now: float) -> None:
         """Append lines to `out` while the window has room."""
-        window = 1 if self._probing or self._stage is _Stage.NUMBERING else self._window
+        window = self._window
+        if window > 1 and (self._probing or self.lines_sent - self._damaged_before < _CAUTION_LINES):
+            window = 1
         while (in_flight := self._unsent - 1 - self._acknowledged) < window:
             if self._unsent == self._next:
                 command = self._next_command(now)
@@ -457,6 +462,7 @@ class Session:
                 self._hear_resend(number, now, replies)
             case LineRefused():
                 self._refusal = reply
+                self._garbled = True  # unless the Resend follows, it was
                 if not reply.misnumbered:
                     self._note_damage(now, replies)
             case LineSkipped(number):
@@ -474,7 +480,7 @@ class Session:
                 replies.append(reply)
             case TemperaturesReported():
                 self._polling.heard(reply, now)
-                if allowance_s(self._frames[self._acknowledged + 1 & _SLOT]):
+                if self._allowance_s():
                     self._moved_at = self._alive_at = now
                 replies.append(reply)
             case FirmwareNamed(name, machine, extruders):
@@ -496,6 +502,10 @@ class Session:
                 replies.append(reply)
                 if fatal and kind is not ErrorKind.MOTION:
                     self._drop_all()
+            case Said():
+                if self._damaging() and not self._allowance_s():
+                    self._garbled = True  # what was an ok or a Resend may look like anything
+                replies.append(reply)
             case UnknownCommand():
                 self._doubt(now)  # a damaged line can look like one
                 replies.append(reply)
@@ -556,7 +566,8 @@ class Session:
     def _hear_numbered_ok(self, number: int, now: float, replies: list[Reply]) -> None:
         if self._acknowledged < number < self._unsent:
             self._acknowledge(number, now, replies)
-            self._confirm(number, now, replies)
+            if number == self._confirmed + 1:  # a number that jumps may have a damaged digit
+                self._confirm(number, now, replies)
 
     def _hear_checkpoint(self, now: float, replies: list[Reply]) -> None:
         """An ``ok T:``: the first M105 under way was done, and with it every line before it."""
@@ -575,7 +586,9 @@ class Session:
     def _acknowledge(self, number: int, now: float, replies: list[Reply]) -> None:
         """Count all lines up to `number`, and none after it, as answered."""
         if not self._tries and number == self._acknowledged + 1:
-            self._round_trip_s += (now - self._sent_at - self._round_trip_s) / 8
+            took_s = now - self._sent_at
+            self._round_trip_s += (took_s - self._round_trip_s) / 8
+            self._slowest_s = max(took_s, self._slowest_s * 0.99)
         self._acknowledged = number
         self._moved_at = now
         self._tries = 0
@@ -604,6 +617,7 @@ class Session:
         if number <= self._confirmed:
             return
         self._confirmed = number
+        self._impossible = (-1, 0)
         while self._tagged and self._tagged[0][0] <= number:
             replies.append(CommandsDone(self._tagged.popleft()[1]))
         if self._stage is _Stage.NUMBERING and number >= 1:
@@ -637,10 +651,6 @@ class Session:
         if agrees and number > 0:
             self._confirm(number - 1, now, replies)
             self._doubt(now)
-        if number == self._last_resend:
-            self._repeats += 1
-        else:
-            self._last_resend, self._repeats = number, 0
         self._resend = number
         self._ambiguous = refusal is None or refusal.misnumbered
         self._resend_answered = not self._habits.ok_after_resend
@@ -654,7 +664,7 @@ class Session:
         wait = 0.0
         if self._unanswered or (self._ambiguous and self._resend is not None and self._resend < self._unsent):
             wait = self._quiet_s()
-        if self._repeats > _INSISTENCE:
+        if self._repeats > _INSISTENCE and self._resend == self._last_resend:
             wait = max(wait, min(1.0, 0.01 * 2.0 ** min(self._repeats, 10)))
         self._hold_until = now + wait
 
@@ -662,6 +672,8 @@ class Session:
         """Send again from the line that was asked for."""
         number, self._resend = self._resend, None
         assert number is not None
+        self._repeats = self._repeats + 1 if number == self._last_resend else 0
+        self._last_resend = number
         if self._window == 1 or self._probing or not self._unanswered or self._stage is _Stage.NUMBERING:
             self._acknowledged = number - 1
         self._acknowledged = min(self._acknowledged, number - 1)
@@ -682,8 +694,9 @@ class Session:
         self._moved_at = now
         if self._resend is None:
             self._resend_answered = True
-        self._impossible += 1
-        if self._impossible <= _INSISTENCE:
+        times = self._impossible[1] + 1 if self._impossible[0] == number else 1
+        self._impossible = (number, times)
+        if times <= _INSISTENCE:
             return
         if number >= self._next:
             self._die(f"the firmware asks for line {number}, which was never sent", replies)
@@ -697,6 +710,7 @@ class Session:
     def _note_damage(self, now: float, replies: list[Reply]) -> None:
         self._doubt(now)
         self._damaged += 1
+        self._damaged_before = self._damaged_at_line
         self._damaged_at_line = self.lines_sent
         if not self._damage_told and self._damaged >= 5 and self._damaged * 1000 > self.lines_sent:
             self._damage_told = True
@@ -713,16 +727,24 @@ class Session:
             return _BOOT_S
         growth = 2.0 ** min(self._tries, 8)
         if self._garbled:
-            return min(_MAX_WAIT_S, self._quiet_s() * growth)
-        damaging = self.lines_sent - self._damaged_at_line < _MEMORY_LINES
+            return min(_MAX_WAIT_DAMAGED_S, self._quiet_s() * growth)
+        damaging = self._damaging()
         if self._acknowledged >= self._unsent - 1:
             return min(_MAX_WAIT_S, (_PATIENCE_DAMAGED_S if damaging else 0.5) * growth)  # only a checkpoint is open
-        if allowance_s(self._frames[self._acknowledged + 1 & _SLOT]):
+        if self._allowance_s():
             base = _PATIENCE_BUSY_S if self._keeps_alive or damaging else _PATIENCE_LONG_S
             return base * growth if self._tries < 2 else _NEVER
         if damaging:
-            return min(_MAX_WAIT_S, max(_PATIENCE_DAMAGED_S, 4.0 * self._round_trip_s) * growth)
+            return min(_MAX_WAIT_DAMAGED_S, max(_PATIENCE_DAMAGED_S, min(2.0, 2.0 * self._slowest_s)) * growth)
         return min(_MAX_WAIT_S, max(_PATIENCE_S, 8.0 * self._round_trip_s) * growth)
+
+    def _damaging(self) -> bool:
+        """Whether the link damaged something not long ago."""
+        return self.lines_sent - self._damaged_at_line < _MEMORY_LINES
+
+    def _allowance_s(self) -> float:
+        """What the line that the firmware works on, as far as counting tells, may take."""
+        return allowance_s(self._frames[self._acknowledged + 1 & _SLOT])
 
     def _open(self) -> bool:
         """Whether something sent is not answered, or not known to have been taken."""
@@ -799,7 +821,7 @@ class Session:
             return self._opened_at + _GREETING_S, "the firmware does not answer"
         allowance = 0.0
         if not self._garbled and self._unsent > self._acknowledged + 1:
-            allowance = allowance_s(self._frames[self._acknowledged + 1 & _SLOT])
+            allowance = self._allowance_s()
         line = max(0, self._confirmed + 1)
         ways = [
             (
