@@ -71,9 +71,8 @@ class _Key:
 
 
 class Accounts:
-    def __init__(
-        self, records: AccountRecords, clock: Clock, secret_key: bytes, setup_code: SetupCode | None = None
-    ) -> None:
+    def __init__(self, records: AccountRecords, clock: Clock, secret_key: bytes) -> None:
+        self.setup_code: SetupCode | None = None
         self._records = records
         self._clock = clock
         self._secret_key = secret_key
@@ -82,7 +81,6 @@ class Accounts:
         for key, digest in records.load_keys():
             self._keys[digest] = _Key(key, self._caller_with(key), key.last_used_at)
         self._sessions: OrderedDict[str, tuple[Session, float]] = OrderedDict()
-        self._setup_code = setup_code
         self._setup_tries = 0
         self._by_pair = Throttle(clock, 5, 60.0)
         self._by_address = Throttle(clock, 20, 3600.0)
@@ -114,11 +112,11 @@ class Accounts:
 
         `NotAllowed` for a wrong code, and for every code after ten wrong ones; `NotNow` when it is done already.
         """
-        if not self.setup_needed or self._setup_code is None:
+        if not self.setup_needed or self.setup_code is None:
             raise NotNow("this host is set up already; log in")
         if self._setup_tries >= SETUP_TRIES:
             raise NotAllowed("too many wrong setup codes; restart the server for a new one")
-        if not hmac.compare_digest(_plain_code(code), _plain_code(self._setup_code.text)):
+        if not hmac.compare_digest(_plain_code(code), _plain_code(self.setup_code.text)):
             self._setup_tries += 1
             log.warning("a wrong setup code was tried, %d of %d", self._setup_tries, SETUP_TRIES)
             raise NotAllowed("the setup code is wrong; it is on the server's console and in the file setup-code")
@@ -137,8 +135,8 @@ class Accounts:
                 await self._records.keep_user(user, password_hash)
                 self._users[name] = (user, password_hash)
                 _, secret = await self._make_key(user, user.role, "setup", (), None)
-                if self._setup_code is not None:
-                    await asyncio.to_thread(self._setup_code.forget)
+                if self.setup_code is not None:
+                    await asyncio.to_thread(self.setup_code.forget)
                 log.info("%s is the first administrator", name)
                 return user, secret
 
