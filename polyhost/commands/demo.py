@@ -18,12 +18,14 @@ from polyhost.commands.serve import on_signals
 from polyhost.commands.terminal import Exit, say, show
 
 if TYPE_CHECKING:
+    import socket
+
     from polyhost.app import App
+    from polyhost.config import Config
 
 LOOPBACK: Final = "127.0.0.1"
 BUNDLED: Final = "demo_cube.gcode"
 _READY_WITHIN_S: Final = 60.0
-_END_WITHIN_S: Final = 5.0
 
 
 def demo(
@@ -48,7 +50,6 @@ def demo(
 
     import uvloop
 
-    from polyhost.app import App
     from polyhost.config import Config, Doors, Printer, Server
     from polyhost.web.listening import listen_near, port_of
 
@@ -61,8 +62,8 @@ def demo(
                 say(f"port {port} is in use; the demo takes {taken}")
             machines = tuple(Printer(slug=f"virtual-{n + 1}", driver="virtual", speed=speed) for n in range(printers))
             server = Server(host=LOOPBACK, port=taken, name="Polyhost demo")
-            app = App.open(Config(server=server, doors=Doors(octoprint=0), printers=machines), folder, main_socket)
-            code = uvloop.run(_demo(app, folder, as_json=json, printing=print_, once=once))
+            settings = Config(server=server, doors=Doors(octoprint=0), printers=machines)
+            code = uvloop.run(_demo(settings, folder, main_socket, as_json=json, printing=print_, once=once))
     finally:
         if data is None:
             shutil.rmtree(folder, ignore_errors=True)
@@ -79,17 +80,20 @@ class Ready(msgspec.Struct, frozen=True):
     pid: int
 
 
-async def _demo(app: "App", folder: Path, *, as_json: bool, printing: bool, once: bool) -> int:
+async def _demo(
+    settings: "Config", folder: Path, main_socket: "socket.socket", *, as_json: bool, printing: bool, once: bool
+) -> int:
+    from polyhost.app import App
+
+    app = await App.open(settings, folder, main_socket)
     on_signals(app.stop)
     code = 0
     async with asyncio.TaskGroup() as group:
         group.create_task(app.run(cancel_runs=True), name="host")
         await app.started.wait()
         account = await app.make_administrator("demo")
-        if not await app.all_ready(_READY_WITHIN_S):
-            if not app.stopping:
-                say("polyhost: the virtual printers did not get ready")
-                app.stop()
+        if not await _in_time(app):
+            app.stop()
             return Exit.TIMED_OUT
         slugs = tuple(printer.slug for printer in app.host.printers.all())
         ready = Ready(app.url, account.api_key, slugs, str(folder), os.getpid())
@@ -97,11 +101,25 @@ async def _demo(app: "App", folder: Path, *, as_json: bool, printing: bool, once
             show(msgspec.json.encode(ready).decode())
         if printing:
             code = await _print(app, ready, folder)
-        if once or app.stopping:
+        if once:
             app.stop()
-        elif not as_json:
+        elif not as_json and not app.stopping:
             _explain(ready)
     return code
+
+
+async def _in_time(app: "App") -> bool:
+    """Whether the printers got ready before the demo was ended or the patience with them."""
+    async with asyncio.TaskGroup() as group:
+        ready = group.create_task(app.until_ready(), name="printers getting ready")
+        stop = group.create_task(app.until_stopping(), name="stop of the demo")
+        await asyncio.wait({ready, stop}, timeout=_READY_WITHIN_S, return_when=asyncio.FIRST_COMPLETED)
+        in_time = ready.done()
+        ready.cancel()
+        stop.cancel()
+    if not in_time and not app.stopping:
+        say("polyhost: the virtual printers did not get ready")
+    return in_time
 
 
 async def _print(app: "App", ready: Ready, folder: Path) -> int:
@@ -122,7 +140,7 @@ async def _print(app: "App", ready: Ready, folder: Path) -> int:
     )
     async with asyncio.TaskGroup() as group:
         ended = group.create_task(process.wait(), name="print")
-        stopped = group.create_task(app.wait_stopping(), name="stop of the demo")
+        stopped = group.create_task(app.until_stopping(), name="stop of the demo")
         await asyncio.wait({ended, stopped}, return_when=asyncio.FIRST_COMPLETED)
         stopped.cancel()
         if not ended.done():

@@ -14,7 +14,9 @@ from polyhost.commands.terminal import Exit, say
 from polyhost.core.errors import NotAllowed, NotNow
 
 if TYPE_CHECKING:
-    from polyhost.app import App
+    import socket
+
+    from polyhost.config import Config
 
 
 def serve(
@@ -41,7 +43,6 @@ def serve(
     import msgspec
     import uvloop
 
-    from polyhost.app import App
     from polyhost.config import Config, read_config
     from polyhost.web.listening import listen
 
@@ -60,11 +61,13 @@ def serve(
         say(f"polyhost: {taken}; choose another: polyhost serve --port N")
         raise typer.Exit(Exit.UNEXPECTED) from None
     with main_socket:
-        app = App.open(settings, data_folder(data), main_socket)
-        uvloop.run(_serve(app, stop_printing))
+        uvloop.run(_serve(settings, data_folder(data), main_socket, stop_printing))
 
 
-async def _serve(app: "App", stop_printing: bool) -> None:
+async def _serve(settings: "Config", data: Path, main_socket: "socket.socket", stop_printing: bool) -> None:
+    from polyhost.app import App
+
+    app = await App.open(settings, data, main_socket)
     on_signals(app.stop)
     async with asyncio.TaskGroup() as group:
         group.create_task(app.run(cancel_runs=stop_printing), name="host")
