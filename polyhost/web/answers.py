@@ -13,6 +13,10 @@ _json = msgspec.json.Encoder()
 JSON: Final = (b"content-type", b"application/json")
 TEXT: Final = (b"content-type", b"text/plain; charset=utf-8")
 HTML: Final = (b"content-type", b"text/html; charset=utf-8")
+_POLICY: Final = (
+    b"content-security-policy",
+    b"default-src 'none'; style-src 'unsafe-inline'; form-action 'self'; frame-ancestors 'none'; base-uri 'none'",
+)
 
 
 class Encoded:
@@ -32,9 +36,15 @@ def encoded(value: Any, *, status: int = 200, headers: Headers | None = None) ->
     return Encoded(status, [JSON, (b"content-length", b"%d" % len(body)), *(headers or ())], body)
 
 
-def text(value: str, *, status: int = 200, kind: tuple[bytes, bytes] = TEXT) -> Encoded:
+def text(value: str) -> Encoded:
     body = value.encode()
-    return Encoded(status, [kind, (b"content-length", b"%d" % len(body))], body)
+    return Encoded(200, [TEXT, (b"content-length", b"%d" % len(body))], body)
+
+
+def page(value: str) -> Encoded:
+    """HTML that needs nothing but itself, and may load nothing else."""
+    body = value.encode()
+    return Encoded(200, [HTML, (b"content-length", b"%d" % len(body)), _POLICY], body)
 
 
 def no_content(headers: Headers | None = None) -> Encoded:

@@ -1,0 +1,16 @@
+"""Polyhost's own API, below ``/native/v1``: the command line's and the dashboard's.
+
+Everything is JSON in our own words and units; errors name a class of `core.errors`.  The local socket speaks it
+without a key, as the administrator.
+"""
+
+from typing import Final
+
+from polyhost.dialects.native import accounts, files, host, printers, runs
+from polyhost.dialects.native.errors import ERRORS
+from polyhost.web.routes import Dialect, Routes
+
+_routes = Routes()
+_routes.include(host.routes, printers.routes, files.routes, runs.routes, accounts.routes)
+
+DIALECT: Final = Dialect("native", _routes, ERRORS, ("/native/",))
