@@ -21,9 +21,8 @@ from polyhost.firmware.marlin.simulator.dispatch import execute
 from polyhost.firmware.marlin.simulator.faults import BadCable, Fault, Misfortune
 from polyhost.firmware.marlin.simulator.machine import Machine
 
-MAX_COMMAND_BYTES: Final = 96  # MAX_CMD_SIZE: the rest of a longer line is not kept
 MAX_BACKLOG_BYTES: Final = 1 << 16  # of input, where the link holds back what does not fit
-MAX_SAID_LINES: Final = 20_000  # kept while nobody listens
+MAX_SAID_BYTES: Final = 1 << 20  # kept while nobody listens
 CARD_LINES_AT_ONCE: Final = 200  # before the caller is given a turn
 REFUSED_SHARE: Final = 0.1  # of the lines, while a number of refusals is being used up
 
@@ -66,6 +65,7 @@ class Simulator:
         self._delay_s = 0.0
         self._late: deque[tuple[float, bytes]] = deque()
         self._said: list[bytes] = []
+        self._said_bytes = 0
         self._now = 0.0
         self._origin = 0.0  # the caller's time at machine time 0
         self._boots_at = inf
@@ -109,7 +109,7 @@ class Simulator:
             return
         data = self._to_board.carry(data)
         if not self.machine.strict_rx:
-            self._take_in(data[: MAX_BACKLOG_BYTES - self._waiting_bytes])
+            self._take_in(data[: max(0, MAX_BACKLOG_BYTES - self._waiting_bytes)])
             return
         while data:
             room = self.machine.rx_bytes - self._waiting_bytes
@@ -124,13 +124,13 @@ class Simulator:
         """What the machine says until `now`; each call hands over what no earlier call did."""
         self._advance(now)
         if self.unplugged:
-            self._said.clear()
+            self._unsay()
             self._late.clear()
             return b""
         if not self._said and not self._late:
             return b""
         data = self._from_board.carry(b"".join(self._said))
-        self._said.clear()
+        self._unsay()
         if not self._delay_s and not self._late:
             return data
         if data:
@@ -216,6 +216,7 @@ class Simulator:
     def _kill(self, reason: bytes) -> None:
         self._forget()
         board = self.board
+        board.card.printing = False
         for heater in board.heaters().values():
             heater.aim(0.0, board.now)
         if not board.instant:
@@ -232,8 +233,13 @@ class Simulator:
         if self._silent_until > self._now:
             return
         self._said.append(data)
-        if len(self._said) > MAX_SAID_LINES:
-            del self._said[: MAX_SAID_LINES // 2]
+        self._said_bytes += len(data)
+        if self._said_bytes > MAX_SAID_BYTES:
+            self._unsay()
+
+    def _unsay(self) -> None:
+        self._said.clear()
+        self._said_bytes = 0
 
     # ------------------------------------------------------------------ lines
 
@@ -241,10 +247,10 @@ class Simulator:
         if b"\r" in data:
             data = data.replace(b"\r", b"\n")
         if b"\n" not in data:
-            self._tail = (self._tail + data)[:MAX_COMMAND_BYTES]
+            self._tail = (self._tail + data)[: self.machine.command_bytes]
             return
         *lines, tail = (self._tail + data).split(b"\n")
-        self._tail = tail[:MAX_COMMAND_BYTES]
+        self._tail = tail[: self.machine.command_bytes]
         for text in lines:
             if not text:
                 continue
@@ -270,6 +276,8 @@ class Simulator:
             case b"M410":
                 if not board.instant:
                     board.planner.stop(self._catch_up())
+                    if self._wait is Until.ROOM:  # the move that found no room is dropped with the others
+                        self._taking = _nothing_more() if self._taking is not None else None
             case b"M876" if not board.asked:
                 return
             case _:
@@ -282,8 +290,8 @@ class Simulator:
         while self._lines:
             text = self._lines.popleft()
             self._waiting_bytes -= len(text) + 1
-            if len(text) > MAX_COMMAND_BYTES:
-                text = text[:MAX_COMMAND_BYTES]
+            if len(text) > self.machine.command_bytes:
+                text = text[: self.machine.command_bytes]
             if b";" in text:
                 text = text.partition(b";")[0]
             number: int | None = None
@@ -350,31 +358,26 @@ class Simulator:
 
     def _pump(self) -> None:
         """Execute what has come, up to the first command that takes time; fill the slots behind that."""
-        from_card = 0
-        while self._taking is None:
-            if self._slots:
-                command: Command | None = self._slots.popleft()
-            elif self._lines:
-                command = self._next_line()
-            else:
-                command = None
-            if command is None:
-                if self.halted or not self.board.card.printing:
+        card = self.board.card
+        card_lines = 0
+        while True:
+            if self._taking is not None:
+                if not self._lines or len(self._slots) >= self.machine.command_slots - 1:
                     break
-                from_card += 1
-                if from_card > CARD_LINES_AT_ONCE:
+                if (queued := self._next_line()) is not None:
+                    self._slots.append(queued)
+                continue
+            command = self._slots.popleft() if self._slots else self._next_line()
+            if command is None:
+                if not card.printing:
+                    break
+                card_lines += 1
+                if card_lines > CARD_LINES_AT_ONCE:
                     self._wake_at = self._now
                     return
-                command = self._card_line()
-                if command is None:
+                if (command := self._card_line()) is None:
                     continue
             self._begin(command)
-            if self.halted:
-                return
-        while self._lines and len(self._slots) < self.machine.command_slots - 1:
-            command = self._next_line()
-            if command is not None:
-                self._slots.append(command)
         self._schedule()
 
     def _begin(self, command: Command) -> None:
@@ -438,7 +441,7 @@ class Simulator:
             if not board.instant:
                 board.planner.advance(board.now)
             named = b"" if number is None else b" N%d" % number
-            moves = self.machine.planner_blocks - 1 - max(board.planner.queued - 1, 0)
+            moves = max(self.machine.planner_blocks - 1 - board.planner.queued, 0)
             slots = self.machine.command_slots - 1 - len(self._slots)
             said = b"ok%b P%d B%d\n" % (named, moves, slots)
         else:
@@ -539,6 +542,10 @@ class Simulator:
             self._idle_at = inf
 
 
+def _nothing_more() -> Taking:
+    yield from ()
+
+
 def _due(at: float, every_s: float, now: float) -> float:
     """When a habit is due next, given when it was to be and how often it is now wanted."""
     if not every_s:
@@ -547,7 +554,7 @@ def _due(at: float, every_s: float, now: float) -> float:
 
 
 def _xor(data: bytes) -> int:
-    """The checksum of a line: its bytes, exclusive-or, eight words at a time."""
+    """The checksum of a line of up to 128 bytes: all of them exclusive-or, folded in halves."""
     folded = int.from_bytes(data, "little")
     folded ^= folded >> 512
     folded ^= folded >> 256

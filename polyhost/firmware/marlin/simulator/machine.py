@@ -81,6 +81,7 @@ class Machine(msgspec.Struct, frozen=True):
 
     boot_s: float = 1.0  # from the reset to ``start``
     command_slots: int = 4  # BUFSIZE
+    command_bytes: int = 96  # MAX_CMD_SIZE: the rest of a longer line is not kept; at most 128
     rx_bytes: int = 128  # RX_BUFFER_SIZE
     strict_rx: bool = False  # True: what does not fit into the receive buffer is lost, as on a UART
     planner_blocks: int = 16  # BLOCK_BUFFER_SIZE

@@ -293,10 +293,12 @@ def select_tool(board: Board, tool: int) -> Taking:
     if tool >= len(board.hotends):
         board.say(line(f"echo:T{tool} Invalid extruder"))
         return
-    yield from board.rest()
-    board.tool = tool
-    board.warm = False
-    board.say(line(f"echo:Active Extruder: {tool}"))
+    if tool != board.tool:
+        yield from board.rest()
+        board.tool = tool
+        board.warm = False
+    if len(board.hotends) > 1:
+        board.say(line(f"echo:Active Extruder: {tool}"))
 
 
 COMMANDS: Final[Mapping[bytes, Command]] = {
