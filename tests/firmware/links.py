@@ -112,7 +112,7 @@ class Late(Perfect):
 
 
 class BadOks(Perfect):
-    """``ok`` is lost, doubled, or loses its line end; bytes to the firmware flip, so that there is what to ask again."""
+    """``ok`` is lost, doubled, or loses its line end; bytes to the firmware flip, for something to ask again."""
 
     def to_firmware(self, data: bytes) -> bytes:
         flipping = Flipping(self.rate, self.dice.getrandbits(32))

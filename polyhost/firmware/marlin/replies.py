@@ -196,6 +196,13 @@ class SdFileDeleted:
 
 
 @dataclass(frozen=True, slots=True)
+class SdFailed:
+    """The card, or a file on it, could not be opened, written or deleted; `text` says which."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
 class HostAction:
     """``//action:``: `action` is the word (``pause``, ``prompt_begin``, …), `text` what follows it."""
 
@@ -271,6 +278,7 @@ Reply = (
     | SdWriteBegan
     | SdWriteDone
     | SdFileDeleted
+    | SdFailed
     | HostAction
     | FirmwareError
     | FirmwareRestarted
@@ -299,7 +307,7 @@ Heard = (
 )
 """What one line can say."""
 
-_OK: Final = re.compile(r"ok(?=[\s:]|$|ok|[A-Z])|ok(?=[a-z/]{2})")
+_OK: Final = re.compile(r"ok(?:$|[^a-z]|ok|echo|busy|wait|start|skip|rs\b)")
 _ADVANCED_OK: Final = re.compile(r"\s+N(\d+)(?:\s+P(\d+))?(?:\s+B(\d+))?\s*$")
 _NUMBERED_OK: Final = re.compile(r"\s+(\d+)\s*$")
 _RESEND: Final = re.compile(r"(?:Resend|rs)\s*:?\s*N?\s*(\d+)\s*(ok)?$", re.IGNORECASE)
@@ -314,8 +322,8 @@ _CAPABILITY: Final = re.compile(r"Cap:\s*([A-Z0-9_]+)\s*:\s*([01])$")
 _FIELD: Final = re.compile(r"\b([A-Z][A-Z0-9_]{3,}):\s*")
 _SD_STATUS: Final = re.compile(r"SD printing byte\s+(\d+)\s*/\s*(\d+)", re.IGNORECASE)
 _SD_OPENED: Final = re.compile(r"File opened:\s*(.+?)(?:\s+Size:\s*(\d+))?$")
-_SD_FILE: Final = re.compile(r"(\S.*?)(?:\s+(\d+))?(?:\s+(\S.*))?$")
 _SD_LISTED: Final = re.compile(r"(?P<name>\S+\.\S{1,5})(?:\s+(?P<size>\d+)(?:\s+\"?(?P<long>.+?)\"?)?)?$")
+_SD_FAILED: Final = re.compile(r"(?:open|deletion|openRoot|volume\.init|workDir open|cannot open)\b.*", re.IGNORECASE)
 _ACTION: Final = re.compile(r"//\s*action:\s*(\S+)\s*(.*)$")
 _UNKNOWN: Final = re.compile(r"(?:echo:\s*)?Unknown command:\s*(.*)$", re.IGNORECASE)
 _ERROR: Final = re.compile(r"(?:Error|fatal)\s*:\s*(.*)$", re.IGNORECASE)
@@ -458,6 +466,8 @@ def _parse_rest(text: str) -> Heard:
     for head, reply in _NAMED:
         if said.startswith(head):
             return reply(said[len(head) :].strip())
+    if _SD_FAILED.match(said) and ("fail" in said or "annot" in said):
+        return SdFailed(said)
     if (skipped := _SKIP.match(text)) is not None:
         return LineSkipped(int(skipped[1]))
     if len(text) <= 3 or not text.isprintable() or "\N{REPLACEMENT CHARACTER}" in text:

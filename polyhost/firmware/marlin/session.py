@@ -73,7 +73,7 @@ _PATIENCE_S: Final = 5.0  # for an ordinary line, on a link that was never seen 
 _PATIENCE_LONG_S: Final = 30.0  # for a line that takes long, between probes
 _PATIENCE_BUSY_S: Final = 6.0  # the same, once the firmware is known to say that it is busy (every 2 s)
 _PATIENCE_DAMAGED_S: Final = 0.1
-_QUIET_S: Final = 0.02  # nothing more comes after so long
+_QUIET_S: Final = 0.01  # nothing more comes after so long
 _MAX_WAIT_S: Final = 10.0
 _MAX_WAIT_DAMAGED_S: Final = 2.0
 _LULL_S: Final = 0.1  # nothing to send for so long: ask whether all arrived
@@ -84,6 +84,7 @@ _INSISTENCE: Final = 3  # an impossible request is damage, until it is made so m
 _BLIND_TRIES: Final = 6
 
 _NEVER: Final = float("inf")
+_PLAIN_OK: Final = Ok()
 _ASK_TEMPERATURES: Final = b"M105"
 _ASK_FIRMWARE: Final = b"M115"
 _RESET_NUMBERS: Final = b"M110 N0"
@@ -419,6 +420,9 @@ class Session:
         if self._stage in (_Stage.CLOSED, _Stage.DEAD):
             return replies
         self._heard_at = now
+        if data == b"ok\n" and not self._unread and not self._discarding and self.on_line is None:
+            self._hear_ok(_PLAIN_OK, now, replies)
+            return replies
         lines = data.replace(b"\r", b"\n").split(b"\n")
         if self._discarding and len(lines) > 1:
             self._discarding = False
@@ -574,7 +578,7 @@ class Session:
         while self._checkpoints and self._checkpoints[0] < self._acknowledged - 2 * self._window - 8:
             self._checkpoints.popleft()  # its answer was lost
         if not self._checkpoints:
-            self._hear_ok(Ok(), now, replies)
+            self._hear_ok(_PLAIN_OK, now, replies)
             return
         number = self._checkpoints.popleft()
         self._unanswered = max(0, self._unanswered - 1)
@@ -585,16 +589,20 @@ class Session:
 
     def _acknowledge(self, number: int, now: float, replies: list[Reply]) -> None:
         """Count all lines up to `number`, and none after it, as answered."""
-        if not self._tries and number == self._acknowledged + 1:
-            took_s = now - self._sent_at
-            self._round_trip_s += (took_s - self._round_trip_s) / 8
-            self._slowest_s = max(took_s, self._slowest_s * 0.99)
-        self._acknowledged = number
+        if number == self._acknowledged + 1:
+            if not self._tries:
+                took_s = now - self._sent_at
+                self._round_trip_s += (took_s - self._round_trip_s) / 8
+                self._slowest_s = max(took_s, self._slowest_s * 0.99)
+            self._flight_bytes -= len(self._frames[number & _SLOT])
+            self._acknowledged = number
+        else:
+            self._acknowledged = number
+            self._measure_flight()
         self._moved_at = now
         self._tries = 0
         self._probing = False
         self._garbled = False
-        self._measure_flight()
         if self._resend is not None and number >= self._resend:
             # The line wanted was on its way already; that Resend was about another copy.
             self._resend = number + 1
@@ -662,7 +670,7 @@ class Session:
     def _await_quiet(self, now: float) -> None:
         """A Resend is answered by its ok: send again at once, unless what it asks for may be on its way already."""
         wait = 0.0
-        if self._unanswered or (self._ambiguous and self._resend is not None and self._resend < self._unsent):
+        if self._unanswered or (self._ambiguous and self._resend == self._unsent - 1):
             wait = self._quiet_s()
         if self._repeats > _INSISTENCE and self._resend == self._last_resend:
             wait = max(wait, min(1.0, 0.01 * 2.0 ** min(self._repeats, 10)))
@@ -761,11 +769,12 @@ class Session:
         else:
             wake = self._polling.due_at if not self._checkpoints else _NEVER
         if self._open():
-            if self._unsent > self._acknowledged + 1 or self._checkpoints:
-                wake = min(wake, self._moved_at + self._patience_s())
+            if self.in_flight or self._checkpoints:
+                patience_s = self._patience_s()
+                # Waits between tries are short beside the time to give up, which `tick` looks at each time.
+                wake = min(wake, self._gives_up_at()[0] if patience_s == _NEVER else self._moved_at + patience_s)
             else:
                 wake = min(wake, self._moved_at + _LULL_S)
-            wake = min(wake, self._gives_up_at()[0])
         return wake if wake != _NEVER else None
 
     def tick(self, now: float) -> list[Reply]:
@@ -820,27 +829,17 @@ class Session:
                 return self._opened_at + _GREETING_NOISE_S, "what the firmware says is unreadable at this rate"
             return self._opened_at + _GREETING_S, "the firmware does not answer"
         allowance = 0.0
-        if not self._garbled and self._unsent > self._acknowledged + 1:
+        if not self._garbled and self.in_flight:
             allowance = self._allowance_s()
         line = max(0, self._confirmed + 1)
-        ways = [
-            (
-                self._heard_at + max(SILENCE_S, allowance),
-                f"nothing heard for {SILENCE_S:.0f} s, with line {line} unanswered",
-            ),
-            (
-                self._answered_at + max(_REPORTS_ALONE_S, allowance),
-                f"line {line} unanswered for {_REPORTS_ALONE_S:.0f} s",
-            ),
-        ]
-        if self._doubt_since != _NEVER:
-            ways.append(
-                (
-                    max(self._doubt_since, self._alive_at) + max(TROUBLE_S, allowance),
-                    f"line {line} does not get through: the link damages what is sent",
-                )
-            )
-        return min(ways)
+        silent = self._heard_at + max(SILENCE_S, allowance)
+        unanswered = self._answered_at + max(_REPORTS_ALONE_S, allowance)
+        troubled = max(self._doubt_since, self._alive_at) + max(TROUBLE_S, allowance)
+        return min(
+            (silent, f"nothing heard for {SILENCE_S:.0f} s, with line {line} unanswered"),
+            (unanswered, f"line {line} unanswered for {_REPORTS_ALONE_S:.0f} s"),
+            (troubled, f"line {line} does not get through: the link damages what is sent"),
+        )
 
     def _die(self, reason: str, replies: list[Reply]) -> None:
         self._stage = _Stage.DEAD
