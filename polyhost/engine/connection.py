@@ -1,0 +1,244 @@
+"""One machine's link: opened when it is wanted, its rate found, opened again when it was lost.
+
+Nothing is sent here and nothing starts by itself (R10): an open link gets its conversation from the `Owner`.
+"""
+
+import asyncio
+import contextlib
+import logging
+import os
+from collections.abc import Callable, Sequence
+from typing import Final, Protocol
+
+from polyhost.core.errors import LinkLost, NotNow, PolyhostError
+from polyhost.core.ports import Clock
+from polyhost.core.printer import PrinterSignal, PrinterState, advance_printer
+from polyhost.engine import messages
+from polyhost.engine.links import Link, SerialPort, SimulatedPort
+from polyhost.engine.ports import Port, open_serial, port_for, ports
+from polyhost.firmware.marlin import simulator
+
+log = logging.getLogger(__name__)
+
+RATES: Final = (115200, 250000, 57600, 500000, 1000000)
+FIRST_RATE_S: Final = 6.0  # the board may boot: opening the port has reset it
+NEXT_RATE_S: Final = 2.5
+GREETING_S: Final = 30.0  # for a rate that is known
+PAUSES_S: Final = (0.5, 1.0, 2.0, 3.0, 5.0)  # between attempts; the last again and again
+OPEN_S: Final = 10.0
+
+
+class Owner(Protocol):
+    """Who holds the conversation on the link."""
+
+    def begin(self, link: Link) -> None:
+        """Start a conversation from its beginning; `Connection.greeted` is to be called when it stands."""
+
+    def heard(self, data: bytes) -> None: ...
+
+    def link_lost(self, reason: str) -> None:
+        """The link is gone; whatever depended on it has ended."""
+
+    def state_changed(self) -> None: ...
+
+
+class Connection:
+    """`state`, `fault`, `port`, `baud` and `identity` are what others may know of it; `link` is None when closed."""
+
+    def __init__(
+        self,
+        name: str,
+        settings: messages.Link,
+        owner: Owner,
+        clock: Clock,
+        *,
+        identity: str = "",
+        present: Callable[[], Sequence[Port]] = ports,
+    ) -> None:
+        self.settings = settings
+        self.state = PrinterState.OFFLINE
+        self.fault = ""
+        self.port = ""
+        self.baud = 0
+        self.identity = identity
+        self.wanted = False
+        self.link: Link | None = None
+        self._name = name
+        self._owner = owner
+        self._clock = clock
+        self._present = present
+        self._opening = asyncio.Lock()
+        self._work = asyncio.Event()  # wanted, or open
+        self._nudge = asyncio.Event()  # a person acted: do not wait any longer
+        self._closed = asyncio.Event()
+        self._settled: asyncio.Future[bool] | None = None
+        self._outage = ""
+        self._simulated: tuple[messages.VirtualLink, simulator.Simulator] | None = None  # outlives its link
+
+    def want(self) -> None:
+        """Keep the link open from now on."""
+        self.wanted = True
+        self._work.set()
+
+    async def run(self) -> None:
+        """Keep the link as it is wanted, until cancelled."""
+        failures = 0
+        try:
+            while True:
+                await self._work.wait()
+                if self.link is None:
+                    try:
+                        await self._open()
+                    except PolyhostError as error:
+                        self._unreachable(str(error))
+                if self.link is not None:
+                    if await self._greet():
+                        failures = 0
+                    await self._closed.wait()
+                if self.link is not None:
+                    continue  # a person was quicker
+                if not self.wanted:
+                    self._work.clear()
+                    continue
+                self._nudge.clear()
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(self._nudge.wait(), PAUSES_S[min(failures, len(PAUSES_S) - 1)])
+                failures += 1
+        finally:
+            self.close("the engine ends")
+
+    async def connect(self, port: str, baud: int) -> None:
+        """Open the link now, as a person asks; raises what keeps it from opening.  An open link is opened anew."""
+        if isinstance(self.settings, messages.SerialLink):
+            self.settings = self._asked(self.settings, port, baud)
+        if self.link is not None:
+            self.close("a person connects anew")
+        await self._open()
+        self.want()
+        self._nudge.set()
+
+    def _asked(self, settings: messages.SerialLink, port: str, baud: int) -> messages.SerialLink:
+        if not port or os.path.realpath(port) == os.path.realpath(settings.port):
+            return messages.SerialLink(settings.port, baud or settings.baud, settings.serial_number)
+        self.identity = ""  # a person means another device
+        return messages.SerialLink(port, baud)
+
+    def disconnect(self) -> None:
+        """Close the link, and leave it closed."""
+        self.wanted = False
+        self.close("a person disconnected")
+        self._outage = ""
+        self._signal(PrinterSignal.DISCONNECT)
+
+    def greeted(self) -> None:
+        """The firmware answers."""
+        if self._outage:
+            log.info("%s: back on %s", self._name, self.port)
+            self._outage = ""
+        self._signal(PrinterSignal.GREETED)
+        self._settle(True)
+
+    def give_up(self, reason: str) -> None:
+        """The conversation is dead: the link is closed, and opened anew if it is wanted."""
+        if self.state is PrinterState.DETECTING and self._settled is not None and not self._settled.done():
+            self._settle(False)  # not at this rate
+        else:
+            self.close(reason)
+            self._unreachable(reason)
+
+    def faulted(self, reason: str) -> None:
+        """The firmware stopped.  The port stays open, to hear what it says; a person connects anew."""
+        self.wanted = False
+        self._signal(PrinterSignal.FAULT, reason)
+        self._settle(False)
+
+    def close(self, reason: str) -> None:
+        if self.link is None:
+            return
+        link, self.link = self.link, None
+        link.close()
+        self._closed.set()
+        self._settle(False)
+        self._owner.link_lost(reason)
+
+    async def _open(self) -> None:
+        async with self._opening:
+            if self.link is not None:
+                return
+            link = await self._opened()
+            self._closed = asyncio.Event()
+            self.link = link
+            self._work.set()
+            detecting = isinstance(self.settings, messages.SerialLink) and not self.settings.baud
+            self._signal(PrinterSignal.DETECT if detecting else PrinterSignal.CONNECT)
+
+    async def _opened(self) -> Link:
+        settings = self.settings
+        if isinstance(settings, messages.VirtualLink):
+            if self._simulated is None or self._simulated[0] != settings:
+                machine = simulator.Machine(tools=settings.tools, heated_chamber=settings.heated_chamber)
+                self._simulated = settings, simulator.Simulator(machine, speed=settings.speed, seed=settings.seed)
+            self.port, self.baud = "VIRTUAL", 0
+            return SimulatedPort(self._simulated[1], self._clock.monotonic)
+        path, identity = await asyncio.to_thread(port_for, settings, self.identity, self._present)
+        baud = settings.baud or RATES[0]
+        try:
+            port = await asyncio.wait_for(asyncio.to_thread(open_serial, path, baud), OPEN_S)
+        except TimeoutError:
+            raise LinkLost(f"port {path} does not open: the driver hangs; plug the device in anew") from None
+        self.port, self.baud, self.identity = path, baud, identity or self.identity
+        return SerialPort(port)
+
+    async def _greet(self) -> bool:
+        """Wait until the firmware answers, at the rate that is set or at one of `RATES`; False when the link closed."""
+        link = self.link
+        if link is None:
+            return False
+        detecting = self.state is PrinterState.DETECTING
+        link.attach(self._owner.heard, self._lost)
+        for rate in RATES if detecting else (self.baud,):
+            if detecting and rate != self.baud:
+                link.set_baud(rate)
+                self.baud = rate
+            settled = self._settled = asyncio.get_running_loop().create_future()
+            self._owner.begin(link)
+            wait_s = GREETING_S if not detecting else FIRST_RATE_S if rate == RATES[0] else NEXT_RATE_S
+            try:
+                if await asyncio.wait_for(settled, wait_s):
+                    return True
+            except TimeoutError:
+                pass
+            if self.link is not link or self.state is PrinterState.FAULTED:
+                return False
+        tried = ", ".join(map(str, RATES)) if detecting else str(self.baud)
+        at = f" at {tried} baud" if self.baud else ""
+        self._settled = None
+        self.close("no answer")
+        self._unreachable(f"no firmware answers on {self.port}{at}")
+        return False
+
+    def _lost(self, reason: str) -> None:
+        """The link closed itself."""
+        self.close(reason)
+        self._unreachable(reason)
+
+    def _unreachable(self, reason: str) -> None:
+        if reason and not self._outage and self.wanted:
+            log.warning("%s: %s", self._name, reason)
+            self._outage = reason
+        self._signal(PrinterSignal.LINK_LOST, reason)
+
+    def _settle(self, greeted: bool) -> None:
+        if self._settled is not None and not self._settled.done():
+            self._settled.set_result(greeted)
+
+    def _signal(self, signal: PrinterSignal, fault: str = "") -> None:
+        before = (self.state, self.fault)
+        try:
+            self.state = advance_printer(self.state, signal)
+        except NotNow:
+            return  # an offline printer that is disconnected, a lost link that is lost
+        if self.state is not PrinterState.FAULTED or signal is PrinterSignal.FAULT:
+            self.fault = fault
+        if before != (self.state, self.fault):
+            self._owner.state_changed()

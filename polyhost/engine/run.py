@@ -1,0 +1,443 @@
+"""One run: a file on its way to a machine, in order, once, with the host's scripts around it.
+
+The run reads its file in batches, keeps only the lines that the machine has not acknowledged, and moves along
+`core.job.RUN`.  It holds no port: whoever does satisfies `Machine`.  Host behaviour after OctoPrint's, section 7 of
+its specification: comments and blanks never reach the wire; M0, M1 and M25 pause and are not sent.
+"""
+
+import bisect
+import os
+import re
+from collections.abc import Callable, Iterable, Sequence
+from typing import BinaryIO, Final, Protocol
+
+import msgspec
+
+from polyhost.core.errors import Malformed, NotFound, NotNow
+from polyhost.core.file import LayerIndex
+from polyhost.core.job import ENDED, RunProgress, RunSignal, RunState, advance
+from polyhost.core.ports import Clock, RunOrder
+from polyhost.core.printer import Position
+from polyhost.core.units import mm_min_from_mm_s
+from polyhost.engine.heaters import heat_list
+from polyhost.engine.journal import RunRecord
+from polyhost.engine.messages import EndedRun
+from polyhost.firmware.marlin.session import Lane, Session
+from polyhost.gcode.modal import ModalState
+from polyhost.gcode.reader import LineReader
+
+_REFILL: Final = 32  # lines worth a batch: a batch costs as much as the lines in it
+_BATCH: Final = 256  # lines
+_SETTLE: Final = 512  # acknowledged lines kept before they are accounted for
+_STOPS: Final = re.compile(rb"^(?:N\d+\s*)?M(0+|0*1|0*25|0*112)(?![\d.])", re.IGNORECASE | re.MULTILINE)
+EMERGENCY_STOP: Final = 112
+_PLACEHOLDER: Final = re.compile(r"\{(x|y|z|e|f|tool|hotend|bed|fan)\}")
+
+
+class Machine(Protocol):
+    """What a run asks of whoever holds the machine."""
+
+    session: Session
+    modal: ModalState
+    position: Position
+
+    def say(self, lines: Sequence[bytes], then: Callable[[], None] | None = None) -> None:
+        """Send host lines after those before them; `then` is called when the last is acknowledged."""
+
+    def ready_to_send(self, lines: Sequence[bytes]) -> bool:
+        """False when `lines` must wait (the machine feeds again by itself)."""
+
+    def targets(self) -> dict[str, float]:
+        """What heaters are set to, by name."""
+
+    def switch_off(self, then: Callable[[], None] | None = None) -> None:
+        """Send the off list."""
+
+    def break_waits(self) -> None:
+        """End a heat-up in the firmware, where it can be ended."""
+
+    def run_broke(self, reason: str) -> None:
+        """The run cannot go on: fail it and make the machine safe."""
+
+    def run_moved(self, run: "FileRun") -> None:
+        """The run's state changed."""
+
+
+class PausePoint(msgspec.Struct, frozen=True):
+    """What the machine was set to when a pause or a cancel was asked for; in G-code's units, None is unknown."""
+
+    x: float | None = None
+    y: float | None = None
+    z: float | None = None
+    e: float | None = None
+    f: float | None = None
+    tool: int = 0
+    hotend: float | None = None
+    bed: float | None = None
+    fan: int = 0
+    targets: dict[str, float] = {}
+
+
+def filled(script: Iterable[str], point: PausePoint) -> list[bytes]:
+    """The lines of `script` with their placeholders filled; a line that needs something unknown is left out."""
+
+    def value(found: re.Match[str]) -> str:
+        return f"{getattr(point, found[1]):.5f}".rstrip("0").rstrip(".")
+
+    commands = [
+        _PLACEHOLDER.sub(value, line.partition(";")[0]).strip()
+        for line in script
+        if all(getattr(point, name) is not None for name in _PLACEHOLDER.findall(line))
+    ]
+    return [command.encode("ascii", "replace") for command in commands if command]
+
+
+class FileRun:
+    """A run of `order` on `machine`, from `begin` until its state is one of `core.job.ENDED`."""
+
+    def __init__(self, order: RunOrder, machine: Machine, clock: Clock) -> None:
+        """Opens the file: this version is printed, whatever is put in its place.  `NotFound` when it is not there."""
+        self.order = msgspec.structs.replace(order, layers=None)
+        self.layers = order.layers
+        self.state = RunState.STARTING
+        self.reason = ""
+        self.shown_state = RunState.STARTING  # what others may be told: an end only once it is on the disk
+        self.file_bytes = order.start_byte
+        self.lines = 0
+        self._machine = machine
+        self._clock = clock
+        self._file = self._opened(order)
+        self._reader = LineReader(self._file, start=order.start_byte)
+        # Lines read and not yet acknowledged, with the byte behind each; `_base` is the number of the first.
+        self._lines: list[bytes] = []
+        self._ends: list[int] = []
+        self._base = 0
+        self._fed = 0
+        self._rest: tuple[list[bytes], list[int]] = ([], [])  # of a batch, behind a line that stops the run
+        self._stop: int | None = None  # the number of the M command that stands behind the lines read
+        self._barrier: object | None = None  # asks the session when all lines read are with the firmware
+        self._passed = False
+        self._whole = False  # the reader has given everything
+        self._awaited: Callable[[], None] | None = None
+        self._point = PausePoint()
+        self.cooled: dict[str, float] = {}  # targets that idle cooling switched off
+        self._started_at = clock.now()
+        self._began = clock.monotonic()
+        self._paused_at: float | None = None
+        self._paused_s = 0.0
+        self._ended_at: float | None = None
+        self._ended_mono: float | None = None
+
+    @staticmethod
+    def _opened(order: RunOrder) -> BinaryIO:
+        try:
+            file = open(order.file, "rb", buffering=0)  # noqa: SIM115 - closed when the run ends
+        except FileNotFoundError:
+            raise NotFound(f"no file {order.name} ({order.file})") from None
+        except OSError as error:
+            raise NotNow(f"{order.name} cannot be read: {error.strerror}") from error
+        size = os.fstat(file.fileno()).st_size
+        if size != order.size_bytes:
+            file.close()
+            raise NotNow(f"{order.name} has {size} bytes on the disk instead of {order.size_bytes}; upload it again")
+        return file
+
+    @property
+    def active(self) -> bool:
+        return self.state not in ENDED
+
+    # --- what a person or the firmware asks
+
+    def begin(self) -> None:
+        """Send the script before the file, then the file."""
+        self._machine.session.start_numbering()
+        self._script(filled(self.order.scripts.before_start, self._here()), self._started)
+
+    def _started(self) -> None:
+        self._move(RunSignal.STARTED)
+        self.feed()
+
+    def pause(self, *, quietly: bool = False) -> None:
+        """Stop feeding, let what is under way end, note where; `quietly` without commands, the firmware did all."""
+        if self.state in (RunState.PAUSING, RunState.PAUSED):
+            return
+        self._move(RunSignal.PAUSE)
+        self._take_back()
+        if quietly:
+            self._paused()
+        else:
+            self._script([b"M400", b"M114"], self._position_known)
+
+    def _position_known(self) -> None:
+        self._point = self._here()
+        self._script(filled(self.order.scripts.after_pause, self._point), self._paused)
+
+    def _paused(self) -> None:
+        self._paused_at = self._clock.monotonic()
+        self._move(RunSignal.PAUSE_DONE)
+
+    def resume(self, *, quietly: bool = False) -> None:
+        if self.state in (RunState.RESUMING, RunState.PRINTING):
+            return
+        self._move(RunSignal.RESUME)
+        if self._paused_at is not None:
+            self._paused_s += self._clock.monotonic() - self._paused_at
+            self._paused_at = None
+        lines = list(heat_list(self.cooled, self._point.tool))
+        self.cooled = {}
+        if not quietly:
+            lines += filled(self.order.scripts.before_resume, self._point)
+        self._script(lines, self._resumed)
+
+    def _resumed(self) -> None:
+        self._move(RunSignal.RESUME_DONE)
+        self.feed()
+
+    def cancel(self) -> None:
+        if self.state is RunState.CANCELLING:
+            return
+        self._move(RunSignal.CANCEL)
+        self._take_back()
+        self._machine.session.drop(Lane.HOST)
+        self._point = self._here()
+        self._machine.break_waits()
+        self._script(filled(self.order.scripts.after_cancel, self._point), self._switch_off)
+
+    def _switch_off(self) -> None:
+        self._awaited = self._cancelled
+        self._machine.switch_off(lambda: self._arrived(self._cancelled))
+
+    def _cancelled(self) -> None:
+        self._end(RunSignal.CANCEL_DONE)
+
+    def fail(self, reason: str) -> None:
+        """The run cannot go on.  Making the machine safe is its holder's."""
+        if self.active:
+            self.reason = reason
+            self._take_back()
+            self._end(RunSignal.FAULT)
+
+    # --- feeding
+
+    def feed(self) -> None:
+        """Give the session as many lines as it wants now, and see whether that was all."""
+        if self.state is not RunState.PRINTING and self.state is not RunState.FINISHING:
+            return
+        session = self._machine.session
+        acknowledged = session.file_lines_acknowledged
+        if acknowledged - self._base >= _SETTLE:
+            self.settle()
+        room = session.room()
+        if self.state is RunState.PRINTING and (room >= _REFILL or self._fed - acknowledged < _REFILL):
+            lines = self._next(room)
+            if lines and self._machine.ready_to_send(lines):
+                session.queue(lines, Lane.FILE)
+                self._fed += len(lines)
+        if self._whole or self._stop is not None:
+            self._at_end(session, session.file_lines_acknowledged)
+
+    def _next(self, room: int) -> list[bytes]:
+        """At most `room` lines to send after those already sent; none at the end and before a stop."""
+        while room > 0 and self._fed - self._base >= len(self._lines):
+            if self._stop is not None or self._whole:
+                return []
+            try:
+                self._read()
+            except Malformed as error:
+                self._machine.run_broke(str(error))
+                return []
+            except OSError as error:
+                self._machine.run_broke(f"{self.order.name} cannot be read: {error.strerror}")
+                return []
+        first = self._fed - self._base
+        return self._lines[first : first + max(0, room)]
+
+    def _read(self) -> None:
+        lines, ends = self._rest
+        if lines:
+            self._rest = ([], [])
+        else:
+            lines, ends = self._reader.read(_BATCH)
+            if not lines:
+                self._whole = True
+                return
+        text = b"\n".join(lines)
+        found = _STOPS.search(text)
+        if found is not None:
+            index = text.count(b"\n", 0, found.start())
+            self._rest = (lines[index + 1 :], ends[index + 1 :])
+            self._stop = int(found[1])
+            lines, ends = lines[:index], ends[:index]
+        self._lines += lines
+        self._ends += ends
+
+    def _at_end(self, session: Session, acknowledged: int) -> None:
+        """Everything there is to send was read: act on what stands behind it, once the firmware has all of it."""
+        if self._fed < self._base + len(self._lines):
+            return
+        if self._barrier is None:
+            barrier = self._barrier = object()
+            session.queue([], Lane.FILE, lambda: self._pass(barrier))
+        if self._stop is None and self.state is RunState.PRINTING and self._fed - acknowledged <= session.in_flight:
+            self._move(RunSignal.END_OF_FILE)
+        if not self._passed:
+            return
+        if self._stop is not None:
+            self._act_on_stop(self._stop)
+        elif self.state is RunState.FINISHING and self._awaited is None:
+            self.settle()
+            self.file_bytes = self.order.size_bytes
+            self._script(filled(self.order.scripts.after_done, self._here()), self._finished)
+
+    def _pass(self, barrier: object) -> None:
+        """All lines before `barrier` are with the firmware for certain."""
+        self._passed = self._passed or barrier is self._barrier
+
+    def _act_on_stop(self, command: int) -> None:
+        self._stop = self._barrier = None
+        self._passed = False
+        self.settle()
+        if command == EMERGENCY_STOP:
+            self._machine.run_broke("the file asks for an emergency stop (M112); it was not sent")
+        else:
+            self.pause()
+
+    def _finished(self) -> None:
+        self._end(RunSignal.FINISH_DONE)
+
+    def _take_back(self) -> None:
+        """Un-send the lines of the file that are not on the wire yet."""
+        dropped = self._machine.session.drop(Lane.FILE)
+        if dropped:
+            self._fed -= dropped
+            self._barrier, self._passed = None, False
+
+    # --- accounts
+
+    def settle(self) -> None:
+        """Account for the lines acknowledged so far: bytes, lines, and what they set the machine to."""
+        count = min(self._machine.session.file_lines_acknowledged, self._fed) - self._base
+        if count <= 0 or self.state in ENDED:
+            return
+        self._machine.modal.advance(self._lines[:count])
+        self.file_bytes = self._ends[count - 1]
+        self.lines += count
+        self._base += count
+        del self._lines[:count]
+        del self._ends[:count]
+
+    def _here(self) -> PausePoint:
+        machine = self._machine
+        self.settle()
+        modal, position, targets = machine.modal, machine.position, machine.targets()
+        return PausePoint(
+            x=position.x,
+            y=position.y,
+            z=position.z,
+            e=position.e,
+            f=mm_min_from_mm_s(modal.feedrate_mm_s) or None,
+            tool=modal.tool,
+            hotend=targets.get(f"tool{modal.tool}"),
+            bed=targets.get("bed"),
+            fan=round(modal.fan * 255),
+            targets=targets,
+        )
+
+    def progress(self) -> RunProgress:
+        self.settle()
+        layers = self.layers
+        layer, file_time_s = 0, None
+        if layers is not None and layers.offsets:
+            layer = bisect.bisect_right(layers.offsets, max(0, self.file_bytes - 1)) if self.file_bytes else 0
+            file_time_s = time_at(layers, self.file_bytes, self.order.size_bytes)
+        return RunProgress(
+            run_id=self.order.run_id,
+            state=self.shown_state,
+            file_bytes=self.file_bytes,
+            size_bytes=self.order.size_bytes,
+            lines=self.lines,
+            layer=layer,
+            layers=len(layers.offsets) if layers is not None else 0,
+            elapsed_s=self.elapsed_s,
+            printing_s=self.printing_s,
+            file_time_s=file_time_s,
+            reason=self.reason,
+        )
+
+    @property
+    def elapsed_s(self) -> float:
+        return (self._clock.monotonic() if self._ended_mono is None else self._ended_mono) - self._began
+
+    @property
+    def printing_s(self) -> float:
+        paused = 0.0
+        if self._paused_at is not None:
+            paused = (self._clock.monotonic() if self._ended_mono is None else self._ended_mono) - self._paused_at
+        return max(0.0, self.elapsed_s - self._paused_s - paused)
+
+    def record(self) -> RunRecord:
+        return RunRecord(
+            order=self.order,
+            state=self.state,
+            started_at=self._started_at,
+            elapsed_s=self.elapsed_s,
+            printing_s=self.printing_s,
+            file_bytes=self.file_bytes,
+            lines=self.lines,
+            modal=self._machine.modal.copy(),
+        )
+
+    def ended(self) -> EndedRun:
+        return EndedRun(
+            run_id=self.order.run_id,
+            state=self.state,
+            reason=self.reason,
+            ended_at=self._ended_at or 0.0,
+            elapsed_s=self.elapsed_s,
+            printing_s=self.printing_s,
+            file_bytes=self.file_bytes,
+        )
+
+    # --- moving along the table
+
+    def _script(self, lines: list[bytes], then: Callable[[], None]) -> None:
+        """Send `lines`, go on with `then` when the last is acknowledged, unless the run has turned elsewhere."""
+        self._awaited = then
+        if lines:
+            self._machine.say(lines, lambda: self._arrived(then))
+        else:
+            self._arrived(then)
+
+    def _arrived(self, then: Callable[[], None]) -> None:
+        if self._awaited == then:
+            self._awaited = None
+            then()
+
+    def _move(self, signal: RunSignal) -> None:
+        self.state = advance(self.state, signal)
+        if self.state not in ENDED:
+            self.shown_state = self.state
+        self._machine.run_moved(self)
+
+    def _end(self, signal: RunSignal) -> None:
+        self.settle()
+        self._awaited = None
+        self._ended_at = self._clock.now()
+        self._ended_mono = self._clock.monotonic()
+        self._file.close()
+        self._lines, self._ends, self._rest = [], [], ([], [])
+        self._move(signal)
+
+
+def time_at(layers: LayerIndex, file_bytes: int, size_bytes: int) -> float:
+    """Planned seconds that lie behind at `file_bytes`: each layer's time is spread evenly over its bytes."""
+    index = bisect.bisect_right(layers.offsets, file_bytes) - 1
+    if index < 0:
+        first, after, begin, end = 0, layers.offsets[0], 0.0, layers.times[0]
+    else:
+        first, begin = layers.offsets[index], layers.times[index]
+        last = index + 1 == len(layers.offsets)
+        after = size_bytes if last else layers.offsets[index + 1]
+        end = layers.total_s if last else layers.times[index + 1]
+    share = (file_bytes - first) / (after - first) if after > first else 1.0
+    return begin + (end - begin) * min(1.0, share)
