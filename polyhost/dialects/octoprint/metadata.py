@@ -17,7 +17,7 @@ THUMBNAILS: Final = "plugin/prusaslicerthumbnails/thumbnail"
 """Where apps expect the pictures that slicers put into their files, relative to the printer's root."""
 
 
-class Filament(msgspec.Struct):
+class Filament(msgspec.Struct, frozen=True):
     length: float | None = None
     volume: float | None = None
 
