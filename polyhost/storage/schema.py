@@ -53,7 +53,7 @@ def open_database(folder: Path) -> sqlite3.Connection:
     if is_new and (lived := _signs_of_life(folder)):
         what = "is empty" if path.exists() else "is missing"
         raise Damaged(f"{path} {what}, yet {lived} is there; {_way_out(folder)}")
-    if not is_new and path.open("rb").read(16) != b"SQLite format 3\0":
+    if not is_new and not _begins_as_database(path):
         raise Damaged(f"{path} is damaged (it does not begin as a database does); {_way_out(folder)}")
     connection = None
     try:
@@ -122,8 +122,13 @@ def _way_out(folder: Path) -> str:
     return f"restore {kept[-1]} in its place, or, {anew}" if kept else f"there is no backup; {anew}"
 
 
+def _begins_as_database(path: Path) -> bool:
+    with path.open("rb") as file:
+        return file.read(16) == b"SQLite format 3\0"
+
+
 def _check(connection: sqlite3.Connection, path: Path, folder: Path) -> None:
-    found = [str(row[0]) for row in connection.execute("PRAGMA quick_check(3)")]
+    found = [str(row[0]).replace("\n", " ") for row in connection.execute("PRAGMA quick_check(3)")]
     if found != ["ok"]:
         raise Damaged(f"{path} is damaged ({'; '.join(found)}); {_way_out(folder)}")
     version, newest = _version(connection), migrations()[-1][0]
