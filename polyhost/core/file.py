@@ -159,6 +159,8 @@ class Analysis(msgspec.Struct, frozen=True):
     limits_from: str = "profile"  # "file", "slicer", "machine" or "profile"
     complete: bool = True  # False: reading stopped at its bound
     notes: tuple[str, ...] = ()  # what was strange about the file, for its owner
+    waits_s: float = 0.0  # what heating and homing are expected to take besides; not in `duration_s`
+    tells_progress: bool = False  # the file has ``M73`` of its own
 
     def outline(self) -> "Analysis":
         """The same without layers and objects, which grow with the file; `layers.total_s` stays."""
