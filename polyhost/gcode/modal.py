@@ -14,7 +14,7 @@ from polyhost.core.units import mm_min_from_mm_s
 
 INCH: Final = 25.4
 MAX_TOOLS: Final = 64
-_ABSURD: Final = 1e9  # no coordinate, feedrate or temperature; also what is not finite
+ABSURD: Final = 1e7  # no coordinate, feedrate or temperature
 
 _CODE = re.compile(rb"(?:[Nn]\d+\s*)?([A-Za-z])\s*(\d+)(?![.\d])")
 _WORD = re.compile(rb"([A-Za-z])\s*([-+]?(?:\d+\.?\d*|\.\d+))?")
@@ -90,7 +90,7 @@ class ModalState(msgspec.Struct):
         for word in words[1:]:
             letter = word[0]
             value = float(word[1:])
-            if not -_ABSURD < value < _ABSURD:
+            if not -ABSURD < value < ABSURD:
                 raise ValueError(word)
             if letter == 88:
                 x = value
@@ -124,7 +124,7 @@ class ModalState(msgspec.Struct):
         words = {
             letter.decode().upper(): number.decode()
             for letter, number in _WORD.findall(text)
-            if not number or -_ABSURD < float(number) < _ABSURD
+            if not number or -ABSURD < float(number) < ABSURD
         }
         values = {letter: float(number or 0) for letter, number in words.items()}
         scale = 1.0 if self.millimetres else INCH
