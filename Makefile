@@ -5,21 +5,27 @@ BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 JOBS   ?= auto
 
-.PHONY: demo test bench soak lint clean
+# What `make demo` adds to the command: DEMO=--once ends it when its print has ended.
+DEMO   ?=
+
+.PHONY: demo test bench soak lint docs clean
 
 demo: $(READY)
-	$(BIN)/polyhost demo --print
+	$(BIN)/polyhost demo --print $(DEMO)
 
 test: $(READY) lint
 	$(BIN)/pytest -n $(JOBS)
 
 lint: $(READY)
-	$(BIN)/ruff check polyhost tests benchmarks
-	$(BIN)/ruff format --check polyhost tests benchmarks
+	$(BIN)/ruff check polyhost tests benchmarks docs
+	$(BIN)/ruff format --check polyhost tests benchmarks docs
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo 2>/dev/null || $(BIN)/lint-imports
 
 # PEERS=1 installs OctoPrint in a folder of its own and measures it in the same run.
+docs: $(READY)
+	$(BIN)/python docs/generate.py
+
 bench: $(READY)
 	$(BIN)/python -m benchmarks $(if $(PEERS),--octoprint .venv-peers) $(if $(PAGE),--markdown docs/benchmarks.md) $(ONLY)
 
