@@ -41,6 +41,10 @@ _SILENCE_S: Final = 20.0  # a stream says something every 5 s, changed or not
 T = TypeVar("T")
 
 
+class _Unexpected(PolyhostError):
+    """The host refused for a reason that has no exit code of its own."""
+
+
 class _Refusal(msgspec.Struct):
     error: str
     message: str
@@ -184,7 +188,7 @@ class Client:
             refusal = msgspec.json.decode(body, type=_Refusal)
         except msgspec.DecodeError:
             raise LinkLost(f"{self.where} answers {status}, but not as Polyhost does") from None
-        raise _ERRORS.get(refusal.error, errors.NotNow)(refusal.message)
+        raise _ERRORS.get(refusal.error, _Unexpected)(refusal.message)
 
     @contextmanager
     def _reached(self) -> Iterator[None]:

@@ -15,7 +15,6 @@ from typing import Final
 import typer
 
 from polyhost.core.errors import (
-    Damaged,
     LinkLost,
     MachineFault,
     Malformed,
@@ -48,10 +47,13 @@ EXITS: Final[tuple[tuple[type[PolyhostError], Exit], ...]] = (
     (NotNow, Exit.NOT_NOW),
     (Malformed, Exit.USAGE),
     (NoSpace, Exit.NOT_NOW),
-    (Damaged, Exit.UNEXPECTED),
     (LinkLost, Exit.UNREACHABLE),
     (MachineFault, Exit.NOT_NOW),
 )
+
+
+def exit_of(error: PolyhostError) -> Exit:
+    return next((code for kind, code in EXITS if isinstance(error, kind)), Exit.UNEXPECTED)
 
 
 @contextmanager
@@ -61,7 +63,7 @@ def outcomes() -> Iterator[None]:
         yield
     except PolyhostError as error:
         say(f"polyhost: {error}")
-        raise typer.Exit(next(code for kind, code in EXITS if isinstance(error, kind))) from None
+        raise typer.Exit(exit_of(error)) from None
     except TimeoutError as error:
         say(f"polyhost: {error}")
         raise typer.Exit(Exit.TIMED_OUT) from None

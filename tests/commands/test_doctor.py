@@ -1,0 +1,82 @@
+"""`doctor` finds what keeps a computer from being a host, and needs no host to do it."""
+
+import os
+import socket
+import sqlite3
+from pathlib import Path
+
+import pytest
+
+from polyhost.commands.doctor import Finding, Level, examine
+from tests.commands.conftest import run
+
+
+def found(data: Path, check: str, config: Path | None = None) -> Finding:
+    (finding,) = [finding for finding in examine(data, config) if finding.check == check]
+    return finding
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    folder = tmp_path / "data"
+    folder.mkdir(mode=0o700)
+    return folder
+
+
+def test_a_new_computer_is_fine(data: Path) -> None:
+    assert found(data, "data folder").level is Level.OK
+    assert found(data, "database").level is Level.OK
+    assert found(data / "not-yet", "data folder").level is Level.OK
+
+
+def test_a_folder_that_others_can_read(data: Path) -> None:
+    data.chmod(0o755)
+    finding = found(data, "data folder")
+    assert (finding.level, finding.fix) == (Level.WARN, f"chmod 700 '{data}'")
+
+
+def test_a_damaged_database_is_named_with_its_backup(data: Path) -> None:
+    (data / "polyhost.db").write_bytes(b"SQLite format 3\0" + b"\xff" * 4000)
+    (data / "backups").mkdir()
+    (data / "backups" / "polyhost-1.db").touch()
+    finding = found(data, "database")
+    assert finding.level is Level.FAIL
+    assert "polyhost-1.db" in finding.fix
+
+
+def test_a_whole_database(data: Path) -> None:
+    database = sqlite3.connect(data / "polyhost.db")
+    database.execute("CREATE TABLE a (b)")
+    database.close()
+    assert "whole" in found(data, "database").words
+
+
+def test_a_port_in_use_is_named_with_the_program_that_has_it(data: Path, tmp_path: Path) -> None:
+    with socket.socket() as holder:
+        holder.bind(("127.0.0.1", 0))
+        holder.listen()
+        port = holder.getsockname()[1]
+        config = tmp_path / "polyhost.toml"
+        config.write_text(f'[server]\nhost = "127.0.0.1"\nport = {port}\n')
+        finding = found(data, "main port", config)
+    assert finding.level is Level.FAIL
+    assert f"port {port} is in use by" in finding.words
+    assert f"(process {os.getpid()})" in finding.words
+
+
+def test_settings_that_cannot_be_read(data: Path, tmp_path: Path) -> None:
+    config = tmp_path / "polyhost.toml"
+    config.write_text("[server]\nprot = 1\n")
+    finding = found(data, "settings", config)
+    assert finding.level is Level.FAIL
+    assert "`port`" in finding.words
+
+
+def test_the_command_prints_words_or_json_and_fails_when_something_did(data: Path, tmp_path: Path) -> None:
+    (data / "polyhost.db").write_bytes(b"garbage" * 1000)
+    words = run("doctor", "--data", str(data))
+    assert words.code == 1
+    assert "FAIL  database" in words.out
+    as_json = run("doctor", "--data", str(data), "--json")
+    assert as_json.code == 1
+    assert {"check", "level", "words", "fix"} == set(as_json.json[0])
