@@ -492,7 +492,7 @@ class Simulator:
                     break
             else:
                 self._now = max(self._now, self._tick_at)
-                self._tick(now)
+                self._tick()
                 self._schedule()
         if now > self._now:
             self._now = now
@@ -515,8 +515,8 @@ class Simulator:
             self._busy_at, self._heat_at, self._temperatures_at, self._position_at, self._card_at, self._idle_at
         )
 
-    def _tick(self, until: float) -> None:
-        """Do what is due now.  A caller who comes late (at `until`) gets one report of a kind, not all he missed."""
+    def _tick(self) -> None:
+        """Do what is due now."""
         now, board = self._now, self.board
         if self._boots_at <= now:
             self._greet()
@@ -524,19 +524,19 @@ class Simulator:
         self._catch_up()
         if self._busy_at <= now:
             self._say(b"echo:busy: paused for user\n" if self._wait is Until.PERSON else b"echo:busy: processing\n")
-            self._busy_at = max(now + board.keepalive_s, until) if board.keepalive_s else inf
+            self._busy_at = now + board.keepalive_s if board.keepalive_s else inf
         if self._heat_at <= now:
             self._say(heat.waiting_report(board))
             self._heat_at = now + 1.0
         if self._temperatures_at <= now:
             self._say(line(f" {board.temperatures()}"))
-            self._temperatures_at = max(now + board.report_temperatures_s, until)
+            self._temperatures_at = now + board.report_temperatures_s
         if self._position_at <= now:
             self._say(line(board.position()))
-            self._position_at = max(now + board.report_position_s, until)
+            self._position_at = now + board.report_position_s
         if self._card_at <= now:
             self._say(line(board.card.status()))
-            self._card_at = max(now + board.report_card_s, until)
+            self._card_at = now + board.report_card_s
         if self._idle_at <= now:
             self._say(b"wait\n")
             self._idle_at = inf

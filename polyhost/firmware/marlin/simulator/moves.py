@@ -28,6 +28,8 @@ def straight(board: Board, rest: bytes) -> Taking | None:
                 feedrate = float(word[1:]) * scale / 60.0
             elif letter == _Z:
                 z = float(word[1:]) * scale if absolute else z + float(word[1:]) * scale
+            else:
+                raise ValueError
     except (ValueError, IndexError):
         x, y, z, e, feedrate = _target(board, words(rest))
     if feedrate > 0.0:
