@@ -14,7 +14,7 @@ import signal
 import time
 from collections.abc import Coroutine, Iterator
 from pathlib import Path
-from typing import Final
+from typing import Final, cast
 
 import msgspec
 
@@ -36,7 +36,7 @@ LAGGING_BYTES: Final = 256 * 1024
 LAGGING_S: Final = 30.0
 MAX_ANSWERS: Final = 64  # requests of one server that are being worked on
 MAX_EVENTS: Final = 1000  # between two beats
-STOP_S: Final = 20.0  # for making machines safe before the end
+STOP_S: Final = 10.0  # for making machines safe before the end
 
 
 class SystemClock:
@@ -56,8 +56,7 @@ class Server(asyncio.Protocol):
         self.greeted = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        self._transport = cast(asyncio.Transport, transport)  # uvloop's is no subclass
         self._engine.servers.add(self)
 
     def connection_lost(self, exc: Exception | None) -> None:

@@ -582,7 +582,7 @@ class Machine:
             Kept(
                 self.name,
                 PrinterRecord(
-                    machine=self.settings,
+                    machine=msgspec.structs.replace(self.settings, link=self.connection.settings),
                     wanted=self.connection.wanted,
                     hot=self._hot,
                     identity=self.connection.identity,
@@ -596,6 +596,8 @@ class Machine:
     def snapshot(self) -> Snapshot:
         connection, modal, session, run = self.connection, self.modal, self.session, self.run
         progress = run.progress() if run is not None else None
+        if run is not None and run.state is RunState.PRINTING:
+            self._position_known = False  # the file moves on from what was reported
         return Snapshot(
             printer=self.name,
             state=connection.state,

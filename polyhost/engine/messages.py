@@ -65,7 +65,7 @@ class MachineSettings(msgspec.Struct, frozen=True):
 
 
 class _Asked(msgspec.Struct, frozen=True, tag=True, kw_only=True):
-    id: int
+    id: int = 0  # given by whoever sends it
 
 
 class Hello(_Asked, frozen=True, kw_only=True):

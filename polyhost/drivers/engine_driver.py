@@ -1,0 +1,118 @@
+"""What all machines have in common that an engine holds: `core.ports.Driver`, as requests to that engine."""
+
+import asyncio
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+
+from polyhost.core.errors import LinkLost, NotFound
+from polyhost.core.file import LayerIndex
+from polyhost.core.ports import ResumePlan, RunOrder
+from polyhost.core.printer import PrinterSignal, PrinterState, Snapshot, advance_printer
+from polyhost.drivers.engine_client import ANSWER_S, PLAN_S, EngineClient
+from polyhost.engine import messages as m
+
+if TYPE_CHECKING:
+    from polyhost.drivers.engines import EnginePool
+
+RESTART_S: Final = 5.0  # a request waits so long for an engine that is being restarted
+
+
+class EngineDriver:
+    """The driver of printer `slug`, held by one of the engines of `pool`."""
+
+    def __init__(self, pool: "EnginePool", slug: str, machine: m.MachineSettings) -> None:
+        self.slug: Final = slug
+        self.machine: Final = machine
+        self._pool = pool
+        self._snapshot = Snapshot(slug)
+        self._client: EngineClient | None = None
+        self._held = asyncio.Event()
+
+    @property
+    def snapshot(self) -> Snapshot:
+        return self._snapshot
+
+    async def run(self) -> None:
+        """Have an engine hold the printer, until cancelled; the engine goes on holding it then."""
+        with self._pool.registered(self):
+            await asyncio.get_running_loop().create_future()
+
+    # --- the pool tells
+
+    @property
+    def held(self) -> bool:
+        """Whether an engine is known to hold the printer, and is attached."""
+        return self._held.is_set()
+
+    def held_by(self, client: EngineClient, snapshot: Snapshot) -> None:
+        self._client = client
+        self._snapshot = snapshot
+        self._held.set()
+
+    def heard(self, snapshot: Snapshot) -> None:
+        self._snapshot = snapshot
+
+    def engine_lost(self) -> Snapshot:
+        """The engine is gone: what is known of the printer is what was heard last, but its state."""
+        self._client = None
+        self._held.clear()
+        state = self._snapshot.state
+        if state is not PrinterState.OFFLINE:
+            state = advance_printer(state, PrinterSignal.LINK_LOST)
+        self._snapshot = msgspec.structs.replace(
+            self._snapshot, state=state, fault="the engine that holds the printer ended; it is being restarted"
+        )
+        return self._snapshot
+
+    # --- core.ports.Driver
+
+    async def connect(self, port: str | None = None, baud: int | None = None) -> None:
+        await self._ask(m.Connect(printer=self.slug, port=port or "", baud=baud or 0))
+
+    async def disconnect(self) -> None:
+        await self._ask(m.Disconnect(printer=self.slug))
+
+    async def send(self, commands: Sequence[str]) -> None:
+        await self._ask(m.Send(printer=self.slug, commands=tuple(commands)))
+
+    async def emergency_stop(self) -> None:
+        await self._ask(m.EmergencyStop(printer=self.slug))
+
+    async def start(self, order: RunOrder) -> None:
+        await self._ask(m.StartRun(printer=self.slug, order=order))
+
+    async def pause(self, run_id: str) -> None:
+        await self._ask(m.PauseRun(printer=self.slug, run_id=run_id))
+
+    async def resume(self, run_id: str) -> None:
+        await self._ask(m.ResumeRun(printer=self.slug, run_id=run_id))
+
+    async def cancel(self, run_id: str) -> None:
+        await self._ask(m.CancelRun(printer=self.slug, run_id=run_id))
+
+    async def give_layers(self, run_id: str, layers: LayerIndex) -> None:
+        await self._ask(m.GiveLayers(printer=self.slug, run_id=run_id, layers=layers))
+
+    async def resume_plan(self, run_id: str) -> ResumePlan:
+        plan = (await self._ask(m.AskResumePlan(printer=self.slug, run_id=run_id), answer_s=PLAN_S)).plan
+        if plan is None:
+            raise NotFound(f"no plan for the run {run_id}")
+        return plan
+
+    async def forget(self, run_id: str) -> None:
+        await self._ask(m.ForgetRun(printer=self.slug, run_id=run_id))
+
+    async def remove(self) -> None:
+        await self._ask(m.Release(printer=self.slug))
+        self._pool.released(self)
+
+    async def _ask(self, request: m.Request, *, answer_s: float = ANSWER_S) -> m.Done:
+        try:
+            async with asyncio.timeout(RESTART_S):
+                await self._held.wait()
+        except TimeoutError:
+            raise LinkLost(f"no engine holds {self.slug}; see the log of the engine") from None
+        assert self._client is not None
+        return await self._client.ask(request, answer_s=answer_s)
