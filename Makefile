@@ -22,10 +22,10 @@ lint: $(READY)
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo 2>/dev/null || $(BIN)/lint-imports
 
-# PEERS=1 installs OctoPrint in a folder of its own and measures it in the same run.
 docs: $(READY)
 	$(BIN)/python docs/generate.py
 
+# PEERS=1 installs OctoPrint in a folder of its own and measures it in the same run.
 bench: $(READY)
 	$(BIN)/python -m benchmarks $(if $(PEERS),--octoprint .venv-peers) $(if $(PAGE),--markdown docs/benchmarks.md) $(ONLY)
 

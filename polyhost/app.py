@@ -30,7 +30,7 @@ from polyhost.services.bus import Bus
 from polyhost.services.clock import SystemClock
 from polyhost.services.files import Files
 from polyhost.services.host import Host
-from polyhost.services.printers import Printers
+from polyhost.services.printers import Port, Printers
 from polyhost.services.reading import ReadingProcess
 from polyhost.services.runs import Runs
 from polyhost.storage.library import Library
@@ -57,13 +57,13 @@ class Account(msgspec.Struct, frozen=True):
 class App:
     """One host: opened by `open`, alive in `run` until `stop`."""
 
-    def __init__(self, data: Path, records: Records, main_socket: socket.socket) -> None:
+    def __init__(self, settings: Config, data: Path, records: Records, main_socket: socket.socket) -> None:
         self.started = asyncio.Event()
         self.host: Host
         self._stop = asyncio.Event()
         self._records = records
         self._main_socket = main_socket
-        self._engines = EnginePool(data, self, self._ended, self._attached)
+        self._engines = EnginePool(data, self, self._ended, self._attached, idle_off_s=settings.safety.idle_off_s)
         self._local_socket = runtime_dir(data) / "api.sock"
 
     @classmethod
@@ -74,7 +74,7 @@ class App:
         another host has the data folder, `Damaged`, `NoSpace`.
         """
         records = Records.open(data)
-        app = cls(data, records, main_socket)
+        app = cls(settings, data, records, main_socket)
         clock, bus = SystemClock(), Bus()
         accounts = _accounts(data, records, clock)
         if accounts.setup_needed:
@@ -82,7 +82,7 @@ class App:
         library = Library(data / "files", data / "staging", data / "thumbnails")
         files = Files(records, library, bus, clock, settings.uploads, ReadingProcess())
         await files.load()
-        printers = Printers(settings.printers, records, bus, clock, app._driver_for, ports)
+        printers = Printers(settings.printers, records, bus, clock, app._driver_for, _ports)
         runs = Runs(records, printers, files, bus, clock, settings.scripts)
         app.host = Host(settings, printers, runs, files, accounts, bus, clock)
         return app
@@ -208,6 +208,10 @@ async def _first_administrator(accounts: Accounts, name: str) -> Account:
 
 def _accounts(data: Path, records: Records, clock: SystemClock) -> Accounts:
     return Accounts(records, clock, secret_key(data, may_make=not records.load_keys()))
+
+
+def _ports() -> list[Port]:
+    return [Port(port.path, port.stable_path, port.description, port.serial_number) for port in ports()]
 
 
 def _try_to_listen(address: str, port: int, what: str) -> socket.socket | None:
