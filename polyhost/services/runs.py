@@ -193,6 +193,7 @@ class Runs:
 
     async def toggle(self, p: Printer, by: Caller) -> None:
         """Pause, or resume what is paused."""
+        _needs(by, p)
         is_paused = self._steerable(p).state in {RunState.PAUSED, RunState.PAUSING}
         await (self.resume(p, by) if is_paused else self.pause(p, by))
 

@@ -12,7 +12,7 @@ import pytest
 
 from polyhost.config import Printer
 from polyhost.core.errors import Damaged, NoSpace, NotFound, NotNow
-from polyhost.core.file import Analysis, Box, File, FilamentUse, LayerIndex, Metadata, NamedObject
+from polyhost.core.file import Analysis, Box, FilamentUse, File, LayerIndex, Metadata, NamedObject
 from polyhost.core.job import Run, RunState
 from polyhost.core.ports import OnDisk, StoredFile
 from polyhost.core.user import ApiKey, Role, User
@@ -76,7 +76,9 @@ async def test_history_is_newest_first_and_filtered(tmp_path: Path) -> None:
     records = Records.open(tmp_path)
     for n in range(6):
         # The clock goes backwards: the order of starts is the order of the history.
-        await records.add_run(Run(f"r{n}", f"p{n % 2}", f"f{n % 3}", "s", 1, RunState.STARTING, "ada", started_at=100.5 - n))
+        await records.add_run(
+            Run(f"r{n}", f"p{n % 2}", f"f{n % 3}", "s", 1, RunState.STARTING, "ada", started_at=100.5 - n)
+        )
     ids = [run.id for run in await records.runs(None, None, None, 4, 1)]
     assert ids == ["r4", "r3", "r2", "r1"]
     assert [run.id for run in await records.runs("p1", None, None, 10, 0)] == ["r5", "r3", "r1"]
@@ -155,9 +157,7 @@ async def test_changes_that_wait_share_commits(tmp_path: Path) -> None:
 
 async def test_too_many_waiting_changes_are_refused(tmp_path: Path) -> None:
     records = Records.open(tmp_path)
-    outcomes = await asyncio.gather(
-        *(records.keep_selected(f"p{n}", "x") for n in range(1200)), return_exceptions=True
-    )
+    outcomes = await asyncio.gather(*(records.keep_selected(f"p{n}", "x") for n in range(1200)), return_exceptions=True)
     refused = [outcome for outcome in outcomes if isinstance(outcome, NotNow)]
     assert 100 < len(refused) < 300
     assert len(records.load_selected()) == 1200 - len(refused)

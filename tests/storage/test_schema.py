@@ -42,7 +42,8 @@ async def test_an_upgrade_keeps_everything_and_a_backup_of_before(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await filled(tmp_path)
-    monkeypatch.setattr(schema, "migrations", lambda steps=schema.migrations(): [*steps, NEXT])
+    steps = schema.migrations()
+    monkeypatch.setattr(schema, "migrations", lambda: [*steps, NEXT])
     records = Records.open(tmp_path)
     assert len(records.load_selected()) == 300
     records.close()
@@ -66,9 +67,7 @@ async def test_an_upgrade_that_fails_changes_nothing(tmp_path: Path, monkeypatch
     records.close()
 
 
-async def test_killed_in_an_upgrade_the_next_start_finishes_it(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_killed_in_an_upgrade_the_next_start_finishes_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     await filled(tmp_path)
     script = f"""
 import os, sqlite3

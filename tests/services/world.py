@@ -1,0 +1,236 @@
+"""A host of real parts on a real disk, with machines that do what the test says and a clock that it moves."""
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from polyhost import config
+from polyhost.core.errors import LinkLost, NotFound, NotNow, PolyhostError
+from polyhost.core.events import RunStateChanged
+from polyhost.core.file import Analysis, LayerIndex, Metadata
+from polyhost.core.job import RunProgress, RunState
+from polyhost.core.ports import ResumePlan, RunOrder
+from polyhost.core.printer import PrinterState, Snapshot, Temperature
+from polyhost.core.user import Caller, Role
+from polyhost.engine.messages import EndedRun
+from polyhost.services.accounts import Accounts
+from polyhost.services.bus import Bus
+from polyhost.services.files import Files
+from polyhost.services.host import Host
+from polyhost.services.printers import Printers
+from polyhost.services.runs import Runs
+from polyhost.storage.library import Library
+from polyhost.storage.records import Records
+from polyhost.storage.secret import secret_key
+
+ADMIN = Caller("ada", Role.ADMINISTRATOR)
+OPERATOR = Caller("oz", Role.OPERATOR)
+UPLOADER = Caller("una", Role.UPLOADER)
+VIEWER = Caller("vi", Role.VIEWER)
+
+
+class FakeClock:
+    def __init__(self) -> None:
+        self.wall = 1_795_000_000.0
+        self.steady = 1000.0
+
+    def now(self) -> float:
+        return self.wall
+
+    def monotonic(self) -> float:
+        return self.steady
+
+    def pass_s(self, seconds: float) -> None:
+        self.wall += seconds
+        self.steady += seconds
+
+
+class FakeDriver:
+    """A machine and its holder in one: remembers what it was told, says what the test has it say."""
+
+    def __init__(self, settings: config.Printer, world: "World") -> None:
+        self.world = world
+        self.snapshot = Snapshot(
+            settings.slug, PrinterState.READY, heaters={"tool0": Temperature(20.5, 0.0), "bed": Temperature(20.0, 0.0)}
+        )
+        self.told: list[Any] = []
+        self.orders: list[RunOrder] = []
+        self.layers: list[LayerIndex] = []
+        self.forgotten: list[str] = []
+        self.plan: ResumePlan | None = None
+        self.refuses: PolyhostError | None = None
+
+    async def run(self) -> None:
+        await asyncio.Event().wait()
+
+    def say(self, **changes: Any) -> None:
+        self.snapshot = msgspec.structs.replace(self.snapshot, **changes)
+        self.world.printers.heard(self.snapshot)
+
+    def reach(self, state: RunState, *, file_bytes: int | None = None, reason: str = "", **more: Any) -> None:
+        """The run is now in `state`; at its end the holder says how it ended, as an engine does."""
+        assert self.snapshot.run is not None
+        run = msgspec.structs.replace(self.snapshot.run, state=state, reason=reason, **more)
+        if file_bytes is not None:
+            run = msgspec.structs.replace(run, file_bytes=file_bytes)
+        self.say(run=run)
+        self.world.printers.heard(RunStateChanged(self.snapshot.printer, run.run_id, state, reason))
+        if run.ended:
+            self.world.runs.ended(self.ending())
+
+    def ending(self) -> EndedRun:
+        run = self.snapshot.run
+        assert run is not None
+        return EndedRun(
+            *(run.run_id, run.state, run.reason, self.world.clock.now()),
+            *(run.elapsed_s, run.printing_s, run.file_bytes),
+        )
+
+    def _hear(self, *words: Any) -> None:
+        if self.refuses is not None:
+            raise self.refuses
+        self.told.append(words)
+
+    async def connect(self, port: str | None = None, baud: int | None = None) -> None:
+        self._hear("connect", port, baud)
+        self.say(state=PrinterState.READY)
+
+    async def disconnect(self) -> None:
+        self._hear("disconnect")
+        self.say(state=PrinterState.OFFLINE)
+
+    async def send(self, commands: Sequence[str]) -> None:
+        self._hear("send", *commands)
+
+    async def emergency_stop(self) -> None:
+        self._hear("M112")
+
+    async def start(self, order: RunOrder) -> None:
+        self._hear("start", order.run_id)
+        self.orders.append(order)
+        self.say(run=RunProgress(order.run_id, RunState.STARTING, 0, order.size_bytes))
+        self.reach(RunState.PRINTING)
+
+    async def pause(self, run_id: str) -> None:
+        self._hear("pause", run_id)
+        self.reach(RunState.PAUSED)
+
+    async def resume(self, run_id: str) -> None:
+        self._hear("resume", run_id)
+        self.reach(RunState.PRINTING)
+
+    async def cancel(self, run_id: str) -> None:
+        self._hear("cancel", run_id)
+        self.reach(RunState.CANCELLED)
+
+    async def give_layers(self, run_id: str, layers: LayerIndex) -> None:
+        self.layers.append(layers)
+
+    async def resume_plan(self, run_id: str) -> ResumePlan:
+        if self.plan is None:
+            raise NotFound("its journal is gone")
+        return self.plan
+
+    async def forget(self, run_id: str) -> None:
+        self.forgotten.append(run_id)
+
+    async def remove(self) -> None:
+        self._hear("remove")
+
+
+class FakeReader:
+    """Reads what the test says; until it says so, nothing."""
+
+    def __init__(self) -> None:
+        self.found: dict[str, Metadata | PolyhostError] = {}
+        self.analyses: dict[str, Analysis | PolyhostError] = {}
+        self.pictures: dict[str, bytes] = {}
+        self.asked: list[str] = []
+
+    async def metadata(self, file: Path) -> tuple[Metadata, dict[str, bytes]]:
+        self.asked.append(f"header of {file.name}")
+        found = self.found.get(file.name, Metadata(slicer="Fake"))
+        if isinstance(found, PolyhostError):
+            raise found
+        return found, self.pictures
+
+    async def analysis(self, file: Path) -> Analysis:
+        self.asked.append(f"whole {file.name}")
+        found = self.analyses.get(file.name, NotFound("not read in this test"))
+        if isinstance(found, PolyhostError):
+            raise found
+        return found
+
+    async def rest(self) -> None:
+        pass
+
+
+class World:
+    """One server's life.  `data` outlives it; a second world on the same folder is the server after a restart."""
+
+    def __init__(
+        self, data: Path, *, printers: tuple[str, ...] = ("mk3",), settings: config.Config | None = None
+    ) -> None:
+        named = tuple(config.Printer(slug, "virtual") for slug in printers)
+        self.config = msgspec.structs.replace(settings or config.Config(), printers=named)
+        self.data = data
+        self.clock = FakeClock()
+        self.reader = FakeReader()
+        self.drivers: dict[str, FakeDriver] = {}
+        self.bus = Bus()
+
+    def driver_for(self, settings: config.Printer) -> FakeDriver:
+        self.drivers[settings.slug] = FakeDriver(settings, self)
+        return self.drivers[settings.slug]
+
+    async def build(self) -> None:
+        self.records = Records.open(self.data)
+        key = secret_key(self.data, may_make=not self.records.load_keys())
+        self.accounts = Accounts(self.records, self.clock, key)
+        self.library = Library(self.data / "files", self.data / "staging", self.data / "thumbnails")
+        self.files = Files(self.records, self.library, self.bus, self.clock, self.config.uploads, self.reader)
+        await self.files.load()
+        self.printers = Printers(self.config.printers, self.records, self.bus, self.clock, self.driver_for, ports=list)
+        self.runs = Runs(self.records, self.printers, self.files, self.bus, self.clock, self.config.scripts)
+        self.host = Host(self.config, self.printers, self.runs, self.files, self.accounts, self.bus, self.clock)
+
+    @property
+    def driver(self) -> FakeDriver:
+        return next(iter(self.drivers.values()))
+
+    async def upload(self, path: str, content: bytes = b"G28\n", by: Caller = ADMIN, **options: Any) -> None:
+        folder, _, name = path.rpartition("/")
+        async with self.files.upload(folder, name, by, **options) as upload:
+            upload.write(content)
+            await upload.drain()
+            await upload.commit()
+
+
+@asynccontextmanager
+async def living(world: World) -> AsyncIterator[World]:
+    """`world` with its background parts going."""
+    await world.build()
+    async with AsyncExitStack() as stack:
+        stack.callback(world.records.close)
+        group = await stack.enter_async_context(asyncio.TaskGroup())
+        tasks = [group.create_task(part.run()) for part in (world.runs, world.files, world.accounts, world.printers)]
+        try:
+            yield world
+        finally:
+            for task in tasks:
+                task.cancel()
+
+
+async def until(condition: Any, timeout_s: float = 5.0) -> None:
+    """Give the loop turns until `condition()` holds."""
+    async with asyncio.timeout(timeout_s):
+        while not condition():
+            await asyncio.sleep(0.001)
+
+
+LOST = LinkLost("the engine is gone")
+REFUSED = NotNow("the machine is busy")
