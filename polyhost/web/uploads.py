@@ -5,6 +5,7 @@ upload of `services.files`.
 """
 
 import contextlib
+import logging
 import re
 import urllib.parse
 from collections.abc import AsyncIterator, Callable, Mapping
@@ -25,6 +26,9 @@ MAX_PART_HEADERS: Final = 8 * 1024
 MAX_FIELD: Final = 64 * 1024
 MAX_BEFORE_KEY: Final = 64 * 1024
 _AROUND_THE_FILE: Final = 1024 * 1024  # what parts besides the file may add to a body
+
+# What is wrong with a form is told to who sent it; the parser would also tell our log.
+logging.getLogger("python_multipart").setLevel(logging.CRITICAL)
 
 _PARAMETER: Final = re.compile(rb';\s*([\w!#$%&\'*+.^`|~-]+)\s*=\s*("(?:[^"\\]|\\.)*"|[^;]*)')
 _EXTENDED: Final = re.compile(r"(utf-8|iso-8859-1)'[^']*'(.*)", re.IGNORECASE | re.DOTALL)

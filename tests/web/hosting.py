@@ -1,0 +1,220 @@
+"""A whole host for tests: real services on a real database and folder, over machines that obey at once."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import httpx
+import msgspec
+
+from polyhost.config import Config
+from polyhost.config import Printer as PrinterSettings
+from polyhost.core.errors import LinkLost, Malformed, NotFound, NotNow
+from polyhost.core.events import PrinterStateChanged, RunStateChanged
+from polyhost.core.file import Analysis, LayerIndex, Metadata
+from polyhost.core.job import RunProgress, RunSignal, RunState, advance
+from polyhost.core.ports import Listener, ResumePlan, RunOrder
+from polyhost.core.printer import PrinterState, Snapshot, Temperature
+from polyhost.core.user import Role
+from polyhost.dialects import native, octoprint
+from polyhost.services.accounts import LOCAL, Accounts
+from polyhost.services.bus import Bus
+from polyhost.services.clock import SystemClock
+from polyhost.services.files import Files
+from polyhost.services.host import Host
+from polyhost.services.printers import Printers
+from polyhost.services.runs import Runs
+from polyhost.storage.library import Library
+from polyhost.storage.records import Records
+from polyhost.storage.secret import SetupCode, secret_key
+from polyhost.web.application import Application
+
+GCODE = b"G28\nG1 X10 Y10 F3000\nM104 S0\n" * 20
+READY = {"tool0": Temperature(21.5, 0.0), "bed": Temperature(20.0, 0.0)}
+
+
+class Machine:
+    """A driver without a link: does what it is told at once, and says so.
+
+    A run goes on until the test ends it by `signal`.
+    """
+
+    def __init__(self, slug: str, listener: Callable[[], Listener]) -> None:
+        self.snapshot = Snapshot(slug)
+        self.sent: list[str] = []
+        self.order: RunOrder | None = None
+        self.stopped = False
+        self._listener = listener
+
+    def say(self, **changes: object) -> None:
+        """A new snapshot."""
+        self.snapshot = msgspec.structs.replace(self.snapshot, **changes)
+        self._listener().heard(self.snapshot)
+
+    async def run(self) -> None:
+        await asyncio.Event().wait()
+
+    async def connect(self, port: str | None = None, baud: int | None = None) -> None:
+        if port == "/dev/gone":
+            raise NotFound("no port /dev/gone; available: none")
+        self.say(state=PrinterState.READY, port=port or "virtual", baud=baud or 115200, heaters=READY, fault="")
+        self._listener().heard(PrinterStateChanged(self.snapshot.printer, PrinterState.READY))
+
+    async def disconnect(self) -> None:
+        self.say(state=PrinterState.OFFLINE)
+
+    async def send(self, commands: Sequence[str]) -> None:
+        if self.snapshot.state is not PrinterState.READY:
+            raise LinkLost("no link")
+        self.sent += commands
+
+    async def emergency_stop(self) -> None:
+        self.stopped = True
+        self.say(state=PrinterState.FAULTED, fault="stopped by a person")
+
+    async def start(self, order: RunOrder) -> None:
+        self.order = order
+        self.say(run=RunProgress(order.run_id, RunState.STARTING, 0, order.size_bytes))
+        self.signal(RunSignal.STARTED)
+
+    async def pause(self, run_id: str) -> None:
+        self.signal(RunSignal.PAUSE, RunSignal.PAUSE_DONE)
+
+    async def resume(self, run_id: str) -> None:
+        self.signal(RunSignal.RESUME, RunSignal.RESUME_DONE)
+
+    async def cancel(self, run_id: str) -> None:
+        self.signal(RunSignal.CANCEL, RunSignal.CANCEL_DONE)
+
+    def signal(self, *signals: RunSignal, **progress: object) -> None:
+        """Move the run along its table."""
+        run = self.snapshot.run
+        assert run is not None
+        for signal in signals:
+            state = advance(run.state, signal)
+            run = msgspec.structs.replace(run, state=state, **progress)
+            self.say(run=run)
+            self._listener().heard(RunStateChanged(self.snapshot.printer, run.run_id, state))
+
+    async def give_layers(self, run_id: str, layers: LayerIndex) -> None:
+        pass
+
+    async def resume_plan(self, run_id: str) -> ResumePlan:
+        raise NotFound("no journal")
+
+    async def forget(self, run_id: str) -> None:
+        pass
+
+    async def remove(self) -> None:
+        run = self.snapshot.run
+        if run is not None and not run.ended:
+            raise NotNow("printing")
+
+
+class NoReader:
+    """Reads nothing."""
+
+    async def metadata(self, file: Path) -> tuple[Metadata, dict[str, bytes]]:
+        return Metadata(), {}
+
+    async def analysis(self, file: Path) -> Analysis:
+        raise Malformed("not read in this test")
+
+    async def rest(self) -> None:
+        pass
+
+
+@dataclass
+class Hosted:
+    host: Host
+    application: Application
+    machines: dict[str, Machine]
+    setup_code: SetupCode
+    keys: dict[Role, str] = field(default_factory=dict)
+
+    @property
+    def machine(self) -> Machine:
+        """The default printer's."""
+        return next(iter(self.machines.values()))
+
+    def client(self, key: str | None = None, role: Role | None = None, **options: object) -> httpx.AsyncClient:
+        """A client with `key`, or the key of a `role`, or none."""
+        headers = {"X-Api-Key": self.keys[role] if role is not None else key} if role or key is not None else {}
+        return httpx.AsyncClient(
+            transport=httpx.ASGITransport(self.application),
+            base_url="http://127.0.0.1:8080",
+            headers=headers,
+            **options,
+        )
+
+    async def key_of(self, role: Role, *printers: str) -> str:
+        _, secret = await self.host.accounts.add_key("root", role, "", printers, None, LOCAL)
+        return secret
+
+    async def ended(self) -> None:
+        """Return when every run that is over is in the history."""
+        with self.host.bus.listen() as listener:
+            while any(printer.run_state is not None for printer in self.host.printers.all()):
+                await anext(listener)
+
+    async def put(self, path: str, content: bytes = GCODE) -> None:
+        """A file of the library."""
+        folder, _, name = path.rpartition("/")
+        async with self.host.files.upload(folder, name, LOCAL) as upload:
+            upload.write(content)
+            await upload.commit()
+
+
+@contextlib.asynccontextmanager
+async def hosted(
+    data: Path,
+    *,
+    printers: Sequence[PrinterSettings] = (PrinterSettings("one", "virtual"),),
+    config: Config | None = None,
+    connected: bool = True,
+    set_up: bool = True,
+    doors: dict[int, str] | None = None,
+    local_socket: str = "",
+) -> AsyncIterator[Hosted]:
+    """A host on `data`, its printers connected, with a key for each role."""
+    settings = msgspec.structs.replace(config or Config(), printers=tuple(printers))
+    records = Records.open(data)
+    clock, bus = SystemClock(), Bus()
+    setup_code = SetupCode(data)
+    accounts = Accounts(records, clock, secret_key(data, may_make=True))
+    accounts.setup_code = setup_code
+    files = Files(
+        records,
+        Library(data / "files", data / "staging", data / "thumbnails"),
+        *(bus, clock, settings.uploads, NoReader()),
+    )
+    await files.load()
+    machines: dict[str, Machine] = {}
+
+    def driver_for(wanted: PrinterSettings) -> Machine:
+        return machines.setdefault(wanted.slug, Machine(wanted.slug, lambda: all_printers))
+
+    all_printers = Printers(settings.printers, records, bus, clock, driver_for, list)
+    runs = Runs(records, all_printers, files, bus, clock, settings.scripts)
+    host = Host(settings, all_printers, runs, files, accounts, bus, clock)
+    dialects = (octoprint.DIALECT, native.DIALECT)
+    application = Application(host, dialects, doors=doors, local_socket=local_socket)
+    one = Hosted(host, application, machines, setup_code)
+    if set_up:
+        await accounts.first_administrator("root", "correct horse")
+        one.keys = {role: await one.key_of(role) for role in Role}
+    # No task group: a fixture begins and ends in different tasks.
+    parts = [asyncio.create_task(part.run()) for part in (runs, files)]
+    try:
+        if connected:
+            for machine in machines.values():
+                await machine.connect()
+        yield one
+    finally:
+        for part in parts:
+            part.cancel()
+        ends = await asyncio.gather(*parts, return_exceptions=True)
+        records.close()
+    assert all(isinstance(end, asyncio.CancelledError) for end in ends), ends
