@@ -31,7 +31,7 @@ class Bench:
             self.now = max(self.now, deadline)
             said += self.simulator.data_to_send(self.now)
         self.now = max(self.now, now)
-        return (said + self.simulator.data_to_send(self.now)).decode().splitlines()
+        return (said + self.simulator.data_to_send(self.now)).decode("utf-8", "replace").splitlines()
 
     def feed(self, data: bytes) -> list[str]:
         """What is said at once after `data`."""

@@ -28,6 +28,7 @@ REFUSED_SHARE: Final = 0.1  # of the lines, while a number of refusals is being 
 
 _EMERGENCY: Final = re.compile(rb"\s*(?:N-?\d+\s*)?(M(?:108|112|410|876))(?!\d)(.*)", re.DOTALL)
 _NUMBERED: Final = re.compile(rb"N\s*(-?\d*)\s*(.*)", re.DOTALL)
+_CODES: Final = frozenset(b"GMTgmt")
 _DEFAULT: Final = Machine()
 
 Command = tuple[int | None, bytes, bool]
@@ -37,7 +38,8 @@ Command = tuple[int | None, bytes, bool]
 class Simulator:
     """A Marlin machine at the other end of a link.  `now` is the caller's monotonic clock, in seconds.
 
-    `record` hears the body of every command (without number, checksum and comment) when its execution begins.
+    `record` hears the body of every command (without number, checksum and comment) when its execution begins;
+    a G, M or T code that this machine does not know is one too.
     """
 
     def __init__(
@@ -326,6 +328,8 @@ class Simulator:
                     continue
                 board.last_line = number
                 text = body
+            elif b"*" in text:  # a checksum without a number is not looked at
+                text = text.partition(b"*")[0]
             body = text.strip()
             if body:
                 if not self.machine.emergency_parser and body[:1] == b"M":
@@ -383,7 +387,8 @@ class Simulator:
     def _begin(self, command: Command) -> None:
         body = command[1]
         board = self.board
-        self._note(body)
+        if body[0] in _CODES:  # not what damage to a line's N makes of it: that is refused as unknown
+            self._note(body)
         self._idle_at = inf
         if self._speed > 0.0:
             self._catch_up()

@@ -2,6 +2,13 @@
 
 import random
 from enum import Enum
+from functools import reduce
+from operator import xor
+from typing import Final
+
+_NEWLINE: Final = 0x0A
+_STRAY: Final = 0x7F
+_LONGEST_LINE: Final = 512
 
 
 class Fault(Enum):
@@ -23,24 +30,50 @@ class Fault(Enum):
 
 
 class BadCable:
-    """One direction of a link that loses bytes and flips bits, the same ones however the bytes are cut."""
+    """One direction of a link that loses bytes and flips bits, the same ones however the bytes are cut.
+
+    It never makes a wrong line that its checksum calls right (an exclusive-or misses two flips of the same bit): such a
+    line gets a stray byte more.  So what arrives over it can be held against what was sent.
+    """
 
     def __init__(self, seed: int) -> None:
         self.drop = 0.0
         self.corrupt = 0.0
         self._dice = random.Random(seed)
+        self._line = bytearray()
+        self._harmed = False
 
     def carry(self, data: bytes) -> bytes:
         """What arrives of `data`."""
-        if not (self.drop or self.corrupt):
+        if not (self.drop or self.corrupt or self._harmed):
             return data
         arrived = bytearray()
         dice = self._dice.random
         for byte in data:
             if dice() < self.drop:
+                self._harmed = True
                 continue
-            arrived.append(byte ^ 1 << int(dice() * 8) if dice() < self.corrupt else byte)
+            if dice() < self.corrupt:
+                self._harmed = True
+                byte ^= 1 << int(dice() * 8)
+            if byte == _NEWLINE:
+                if self._harmed and _sound(bytes(self._line)):
+                    arrived.append(_STRAY)
+                self._line.clear()
+                self._harmed = False
+            elif len(self._line) < _LONGEST_LINE:
+                self._line.append(byte)
+            arrived.append(byte)
         return bytes(arrived)
+
+
+def _sound(line: bytes) -> bool:
+    """Whether the checksum of `line` is right."""
+    head, _, check = line.rpartition(b"*")
+    try:
+        return int(check) == reduce(xor, head, 0)
+    except ValueError:
+        return False
 
 
 class Misfortune:
