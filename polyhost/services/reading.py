@@ -4,7 +4,6 @@ The process starts when the first file is to be read, and again after it was end
 """
 
 import asyncio
-import math
 import os
 import sys
 from asyncio.subprocess import PIPE, Process
@@ -35,7 +34,7 @@ class ReadingProcess:
 
     async def metadata(self, file: Path) -> tuple[Metadata, dict[str, bytes]]:
         within_s = self._within_s(file)
-        match await self._ask(worker.ReadHeader(str(file), math.ceil(within_s) + 5), within_s):
+        match await self._ask(worker.ReadHeader(str(file), within_s), within_s):
             case worker.HeaderRead(metadata, pictures):
                 return metadata, pictures
             case other:
@@ -43,7 +42,7 @@ class ReadingProcess:
 
     async def analysis(self, file: Path) -> Analysis:
         within_s = self._within_s(file)
-        match await self._ask(worker.ReadWhole(str(file), math.ceil(within_s) + 5), within_s):
+        match await self._ask(worker.ReadWhole(str(file), within_s), within_s):
             case worker.WholeRead(analysis):
                 return analysis
             case other:

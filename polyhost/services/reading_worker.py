@@ -5,11 +5,13 @@ it sets itself (R17).  A frame either way is a length (4 bytes, big-endian) and 
 """
 
 import logging
+import math
 import os
 import resource
 import signal
 import struct
 import sys
+from time import monotonic
 from typing import BinaryIO, Final
 
 import msgspec
@@ -23,17 +25,17 @@ NICE: Final = 10
 
 
 class ReadHeader(msgspec.Struct, frozen=True, tag=True):
-    """Metadata and pictures of the file at an absolute path; give up for good after `within_s`."""
+    """Metadata and pictures of the file at an absolute path."""
 
     path: str
-    within_s: int
+    within_s: float
 
 
 class ReadWhole(msgspec.Struct, frozen=True, tag=True):
-    """The analysis."""
+    """The analysis, of as much as can be read in nine tenths of `within_s`."""
 
     path: str
-    within_s: int
+    within_s: float
 
 
 class HeaderRead(msgspec.Struct, frozen=True, tag=True):
@@ -77,8 +79,9 @@ def answer_to(question: Question) -> Answer:
                     return HeaderRead(metadata, {image.thumbnail.digest: image.data for image in images})
                 case ReadWhole():
                     from polyhost.gcode.analysis import analyse
+                    from polyhost.gcode.limits import Limits
 
-                    return WholeRead(analyse(file, size))
+                    return WholeRead(analyse(file, size, Limits(), budget_s=0.9 * question.within_s, clock=monotonic))
     except OSError as error:
         return NotRead(str(error))
 
@@ -87,7 +90,9 @@ def serve(asked: BinaryIO, answers: BinaryIO) -> None:
     """Answer until nobody asks any more."""
     while len(head := asked.read(length.size)) == length.size:
         question = _decode_question(asked.read(length.unpack(head)[0]))
-        signal.alarm(question.within_s)  # the end of this process, should its parent not be there to watch
+        signal.alarm(
+            math.ceil(question.within_s) + 5
+        )  # the end of this process, should its parent not be there to watch
         try:
             answer = answer_to(question)
         except Exception as error:

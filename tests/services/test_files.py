@@ -10,7 +10,7 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from polyhost.config import Config, Uploads
@@ -121,7 +121,7 @@ NAMES = (
 )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(name=NAMES)
 @example("..")
 @example("a" * 256)
@@ -131,21 +131,22 @@ NAMES = (
 @example("$(reboot).gcode")
 @example("%2e%2e%2f.gcode")
 @example("<script>.gcode")
-async def test_any_name_is_refused_or_listed_downloaded_and_deleted(name: str) -> None:
-    async with a_world() as world:
-        try:
-            async with world.files.upload("", name, ADMIN) as upload:
-                upload.write(b"content")
-                file = await upload.commit()
-        except Malformed:
-            assert on_disk(world) == {}
-            return
+async def test_any_name_is_refused_or_listed_downloaded_and_deleted(world: World, name: str) -> None:
+    try:
+        async with world.files.upload("", name, ADMIN) as upload:
+            upload.write(b"content")
+            file = await upload.commit()
+    except Malformed:
+        assert listed(world) == on_disk(world) == {}
+        return
+    try:
         assert list(listed(world)) == [file.path] == list(on_disk(world))
         for asked in (name, file.path):
             assert world.files.get(asked).path == file.path
             assert world.files.on_disk(asked).read_bytes() == b"content"
+    finally:
         await world.files.delete(name, ADMIN)
-        assert listed(world) == on_disk(world) == {}
+    assert listed(world) == on_disk(world) == {}
 
 
 @pytest.mark.parametrize("path", ["../canary", "a/../../canary", "..", "/../canary", "....//canary", "a\\..\\canary"])
