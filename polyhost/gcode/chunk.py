@@ -37,8 +37,6 @@ COMMENT_STARTS: Final = (
 _NUMBERED = re.compile(rb"[Nn]\d+\s*")
 _WORD = re.compile(rb"([A-Z])\s*([-+]?\d*\.?\d*)", re.IGNORECASE)
 
-_STOPS = np.ones(256, np.bool_)
-_STOPS[[*b"0123456789."]] = False
 _IS_ROW = np.zeros(100, np.bool_)
 _IS_ROW[list(_ROW_KINDS)] = True
 _IS_M = np.zeros(1000, np.bool_)
@@ -137,12 +135,13 @@ class _Text:
         self.windows_before: NDArray[np.uint64] = np.ndarray(size + 1, np.uint64, padded, 0, (1,))
         """The 8 bytes that end before any offset."""
         characters = np.frombuffer(data, np.uint8)
-        self.stops = np.flatnonzero(_STOPS[characters])
+        after_dot = characters - 46  # 0 is the dot, 1 the slash, 2 to 11 the digits
+        self.stops = np.flatnonzero((after_dot > 11) | (after_dot == 1))
         """Where a character is that cannot be part of an unsigned number."""
         self.marks = characters[self.stops]
         """Those characters."""
-        is_end = self.marks == 10
-        self.line_of = np.cumsum(is_end) - is_end
+        is_end = np.flatnonzero(self.marks == 10)
+        self.line_of = np.repeat(np.arange(len(is_end)), np.diff(is_end, prepend=-1))
         """The line that each stop is in."""
         self.ends = self.stops[is_end]
         self.starts = np.empty_like(self.ends)

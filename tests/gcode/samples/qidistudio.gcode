@@ -1,0 +1,8 @@
+; HEADER_BLOCK_START
+; QIDIStudio 01.10.00.60
+; total layer number: 5
+; HEADER_BLOCK_END
+; CONFIG_BLOCK_START
+; layer_height = 0.28
+; CONFIG_BLOCK_END
+G28
