@@ -12,6 +12,8 @@ from polyhost.dialects.octoprint import (
     job,
     login,
     printer,
+    profiles,
+    settings,
     uploads,
     version,
 )
@@ -28,6 +30,8 @@ _routes.include(
     job.routes,
     printer.routes,
     control.routes,
+    profiles.routes,
+    settings.routes,
 )
 
 DIALECT: Final = Dialect("octoprint", _routes, ERRORS, ("/api/", "/downloads/", "/plugin/"))
