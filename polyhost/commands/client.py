@@ -81,6 +81,8 @@ class Client:
 
         path = local_socket(data_folder(data))
         self.where = str(path)
+        if not path.exists():
+            raise LinkLost(self._nobody())
         self._http = httpx.Client(
             base_url="http://localhost" + API,
             headers=headers,
@@ -190,6 +192,9 @@ class Client:
             raise LinkLost(f"{self.where} answers {status}, but not as Polyhost does") from None
         raise _ERRORS.get(refusal.error, _Unexpected)(refusal.message)
 
+    def _nobody(self) -> str:
+        return f"no host answers at {self.where}; start one with `polyhost serve`, or name one with --server URL"
+
     @contextmanager
     def _reached(self) -> Iterator[None]:
         """httpx's errors become ours."""
@@ -198,9 +203,7 @@ class Client:
         try:
             yield
         except (httpx.ConnectError, httpx.ConnectTimeout):
-            raise LinkLost(
-                f"no host answers at {self.where}; start one with `polyhost serve`, or name one with --server URL"
-            ) from None
+            raise LinkLost(self._nobody()) from None
         except httpx.TimeoutException:
             raise TimeoutError(f"{self.where} took too long to answer") from None
         except httpx.TransportError as error:

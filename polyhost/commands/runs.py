@@ -69,8 +69,9 @@ def upload_file(client: Client, file: Path, folder: str) -> bytes:
 
     def progress(sent: int) -> None:
         rate = sent / max(1e-3, time.monotonic() - began)
-        left = f"{duration((total - sent) / rate)} left" if rate and sent < total else ""
-        line.draw(lambda columns: with_bar(file.name, sent / max(1, total), f"{size(sent)}  {left}", columns))
+        left = f"{duration((total - sent) / rate)} left"
+        if sent < total:  # the end is drawn when the host has it
+            line.draw(lambda columns: with_bar(file.name, sent / total, f"{size(sent)}  {left}", columns))
 
     try:
         answer = client.put_file("/files/" + library_path(path), file, (lambda sent: None) if client.json else progress)
@@ -203,14 +204,14 @@ def follow(client: Client, printer: PrinterName) -> None:
 
 def pause(client: Client, printer: PrinterName) -> None:
     """Pause the print of a printer."""
-    _tell(client, client.post(f"/printers/{segment(printer)}/run/pause"))
+    _tell(client, client.post(f"/printers/{segment(printer)}/run/pause"), "pauses")
 
 
 def resume(client: Client, printer: PrinterName, yes: Yes = False) -> None:
     """Go on with a paused print, or, after a look at what would be sent, with an interrupted one."""
     view = client.fetch(PrinterView, f"/printers/{segment(printer)}")
     if view.run is None or view.run.state is not RunState.INTERRUPTED:
-        _tell(client, client.post(f"/printers/{segment(printer)}/run/resume"))
+        _tell(client, client.post(f"/printers/{segment(printer)}/run/resume"), "goes on")
         return
     run = segment(view.run.id)
     plan = client.fetch(PlanView, f"/runs/{run}/resume-plan")
@@ -220,7 +221,7 @@ def resume(client: Client, printer: PrinterName, yes: Yes = False) -> None:
     for warning in plan.warnings:
         say(f"  ! {warning}")
     confirm("Send this and go on printing?", yes)
-    _tell(client, client.post(f"/runs/{run}/resume", {"script": plan.script}))
+    _tell(client, client.post(f"/runs/{run}/resume", {"script": plan.script}), "goes on")
 
 
 def cancel(client: Client, printer: PrinterName, yes: Yes = False) -> None:
@@ -229,7 +230,7 @@ def cancel(client: Client, printer: PrinterName, yes: Yes = False) -> None:
     if run is None or run.ended:
         raise NotNow(f"{printer} prints nothing")
     confirm(f"Cancel {run.path} on {printer}, {int(run.fraction_done * 100)} % done?", yes)
-    _tell(client, client.post(f"/printers/{segment(printer)}/run/cancel"))
+    _tell(client, client.post(f"/printers/{segment(printer)}/run/cancel"), "is cancelled")
 
 
 def history(
@@ -267,13 +268,13 @@ def history(
         show(table(("RUN", "STARTED", "PRINTER", "FILE", "RESULT", "TOOK", "BY", "REASON"), rows))
 
 
-def _tell(client: Client, answer: bytes) -> None:
-    """What became of a run after a command."""
+def _tell(client: Client, answer: bytes, becomes: str) -> None:
+    """What a command began: the host answers as soon as the machine's holder has taken it."""
     if client.json:
         show_json(answer)
     else:
         run = decode(answer, RunView)
-        say(f"{run.path} on {run.printer}: {run.state.value}")
+        say(f"{run.path} on {run.printer} {becomes}")
 
 
 def span(text: str) -> float:

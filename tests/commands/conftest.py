@@ -1,5 +1,7 @@
 """A real host, started as a person would start the demo, and the command line as a person calls it."""
 
+import contextlib
+import io
 import json
 import os
 import signal
@@ -9,8 +11,11 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import pytest
+
+from polyhost import cli
 
 PATIENCE_S = 60.0
 
@@ -47,11 +52,19 @@ def command(*arguments: str) -> list[str]:
 
 
 def run(*arguments: str, stdin: str = "", **more: str) -> Ran:
-    done = subprocess.run(
-        command(*arguments), input=stdin, capture_output=True, text=True, timeout=PATIENCE_S, env=environment(**more)
-    )
-    assert "Traceback" not in done.stderr, done.stderr
-    return Ran(done.returncode, done.stdout, done.stderr)
+    """A command, run in this process, which saves the start of another; without a terminal."""
+    out, err = io.StringIO(), io.StringIO()
+    with (
+        mock.patch.dict(os.environ, environment(**more), clear=True),
+        mock.patch("sys.stdin", io.StringIO(stdin)),
+        contextlib.redirect_stdout(out),
+        contextlib.redirect_stderr(err),
+        pytest.raises(SystemExit) as ended,
+    ):
+        cli.app(arguments, prog_name="polyhost")
+    code = ended.value.code or 0
+    assert isinstance(code, int)
+    return Ran(code, out.getvalue(), err.getvalue())
 
 
 def start_demo(*arguments: str) -> subprocess.Popen[str]:

@@ -16,7 +16,7 @@ from tests.commands.conftest import Host, Ran, command, environment, run
 Polyhost = Callable[..., Ran]
 
 QUICK = "".join(f"G1 X{n % 100} Y{n % 70} F6000\n" for n in range(200))
-LONG = "".join(f"G1 X{n % 2 * 50} F300\n" for n in range(500))
+LONG = "".join(f"G1 X{n % 2 * 0.5} F300\n" for n in range(5000))
 
 
 @pytest.fixture
@@ -84,9 +84,9 @@ def test_a_stored_file_is_printed_by_its_path(polyhost: Polyhost, quick: Path) -
 def test_a_print_is_paused_resumed_and_cancelled(polyhost: Polyhost, host: Host, printing: str) -> None:
     paused = polyhost("pause", printing)
     assert (paused.code, paused.out) == (0, "")
-    assert "long.gcode on slow: paus" in paused.err
+    assert paused.err == "long.gcode on slow pauses\n"
     _wait(lambda: polyhost("printers", "show", printing, "--json").json["run"]["state"] == "paused")
-    assert polyhost("resume", printing, "--json").json["state"] in {"resuming", "printing"}
+    assert polyhost("resume", printing, "--json").json["path"] == "long.gcode"
     _wait(lambda: polyhost("printers", "show", printing, "--json").json["run"]["state"] == "printing")
     unasked = polyhost("cancel", printing)
     assert (unasked.code, "--yes" in unasked.err) == (2, True)
@@ -329,7 +329,7 @@ def test_the_version() -> None:
 
 
 def test_help_imports_little() -> None:
-    heavy = "{'httpx', 'uvicorn', 'starlette', 'numpy', 'sqlite3', 'rich', 'jinja2', 'serial', 'asyncio'}"
+    heavy = "{'httpx', 'uvicorn', 'starlette', 'numpy', 'sqlite3', 'rich', 'jinja2', 'serial'}"
     code = f"import sys; import polyhost.cli; print(sorted({heavy} & sys.modules.keys()))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "[]\n"
