@@ -1,0 +1,131 @@
+"""Every route of every dialect, asked by everybody: who may, may; who may not, learns nothing (S1, S2, S3)."""
+
+import re
+
+import pytest
+
+from polyhost.core.user import MAY, Permission, Role
+from polyhost.dialects import native, octoprint
+from polyhost.web.routes import Route
+from tests.web.hosting import Hosted
+
+ROUTES = [route for dialect in (octoprint.DIALECT, native.DIALECT) for route in dialect.routes.all]
+CLOSED = [route for route in ROUTES if route.needs is not None]
+
+OPEN = {
+    *{("GET", "/online.txt"), ("GET", "/api/printer/sd"), ("GET", "/api/currentuser"), ("POST", "/api/login")},
+    *{("POST", "/api/logout"), ("GET", "/plugin/prusaslicerthumbnails/thumbnail/{picture}")},
+    *{("GET", "/"), ("GET", "/setup"), ("POST", "/setup"), ("POST", "/native/v1/setup")},
+}
+"""The doors that are open on purpose; another one is a decision."""
+
+BODIES = (b"", b"{", b"[" * 50_000, b'{"command": "' + b"x" * 50_000 + b'"}')
+
+
+def path_of(route: Route, target: str = "one") -> str:
+    """A path of `route` with something in every field."""
+    filled = route.path.replace("{slug}", target).replace("{location}", "local")
+    return re.sub(r"\{\w+(:path)?\}", "there.gcode", filled)
+
+
+def test_no_door_is_open_by_oversight() -> None:
+    assert {(route.method, route.path) for route in ROUTES if route.needs is None} == OPEN
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {},
+        {"X-Api-Key": "wrong"},
+        {"Authorization": "Bearer wrong"},
+        {"Cookie": "session_P8080=wrong; csrf_token_P8080=wrong", "X-CSRF-Token": "wrong"},
+        {
+            "X-Forwarded-For": "127.0.0.1",
+            "X-Forwarded-Host": "localhost",
+            "X-Remote-User": "root",
+            "Forwarded": "for=_",
+        },
+    ],
+    ids=["none", "wrong key", "wrong token", "wrong cookie", "forged proxy"],
+)
+async def test_who_is_not_known_gets_nothing(one: Hosted, headers: dict[str, str]) -> None:
+    await one.put("there.gcode")
+    async with one.client() as client:
+        for route in CLOSED:
+            for target in ("one", "none"):
+                answer = await client.request(route.method, path_of(route, target), headers=headers)
+                assert answer.status_code == 403, (route.method, route.path)
+                assert "there.gcode" not in answer.text
+    assert not one.machine.sent
+    assert "there.gcode" in one.host.files.tree().files
+
+
+@pytest.mark.parametrize("body", BODIES, ids=["empty", "broken", "deep", "long"])
+async def test_a_stranger_is_known_before_the_body_is_read(one: Hosted, body: bytes) -> None:
+    async with one.client() as client:
+        for route in CLOSED:
+            for kind in ("application/json", "multipart/form-data", "text/plain"):
+                if route.key_in_body and kind == "multipart/form-data":
+                    continue  # its key may be in the form
+                answer = await client.request(
+                    route.method, path_of(route), content=body, headers={"Content-Type": kind}
+                )
+                assert answer.status_code == 403, (route.method, route.path)
+
+
+@pytest.mark.parametrize("role", list(Role))
+async def test_a_role_may_what_its_row_says(one: Hosted, role: Role) -> None:
+    async with one.client(role=role) as client:
+        for route in CLOSED:
+            if route.path.endswith("/follow"):
+                continue  # answers without end
+            assert route.needs is not None
+            answer = await client.request(route.method, path_of(route), headers={"Content-Type": "application/json"})
+            may = route.needs in MAY[role]
+            if not may:
+                assert answer.status_code == 403, (route.method, route.path)
+            else:
+                assert answer.status_code not in {403, 421, 500}, (route.method, route.path, answer.text)
+
+
+@pytest.mark.parametrize("body", BODIES, ids=["empty", "broken", "deep", "long"])
+async def test_no_body_breaks_a_route(one: Hosted, body: bytes) -> None:
+    async with one.client(role=Role.ADMINISTRATOR) as client:
+        for route in ROUTES:
+            if route.method == "GET" or route.path.endswith("/stop"):
+                continue
+            for kind in ("application/json", "multipart/form-data; boundary=X", "application/x-www-form-urlencoded"):
+                answer = await client.request(
+                    route.method, path_of(route), content=body, headers={"Content-Type": kind}
+                )
+                assert answer.status_code < 500, (route.method, route.path, answer.text)
+
+
+NO_OBJECT = ("[]", "null", "true", '""', "0")
+ODD = (
+    *NO_OBJECT,
+    "{}",
+    '{"command": null}',
+    '{"command": []}',
+    '{"command": "jog", "x": {}}',
+    '{"path": {}, "name": []}',
+)
+WITHOUT_BODY = ("/stop", "/api/logout", "/pause", "/run/resume", "/cancel", "disconnect")
+
+
+@pytest.mark.parametrize("body", ODD)
+async def test_json_of_another_shape_is_met(one: Hosted, body: str) -> None:
+    async with one.client(role=Role.ADMINISTRATOR) as client:
+        for route in ROUTES:
+            if route.method not in {"POST", "PUT"} or route.path.endswith(WITHOUT_BODY):
+                continue
+            kind = {"Content-Type": "application/json"}
+            answer = await client.request(route.method, path_of(route), content=body, headers=kind)
+            assert answer.status_code < 500, (route.method, route.path, answer.text)
+            if body in NO_OBJECT and route.method != "PUT":
+                assert answer.status_code >= 400, (route.method, route.path, answer.text)
+
+
+def test_every_permission_is_needed_somewhere() -> None:
+    unused = set(Permission) - {route.needs for route in ROUTES}
+    assert unused == {Permission.SYSTEM}  # shutdown and the like come later
