@@ -5,6 +5,7 @@ are told to cancel it, then what the services still have to write down, then the
 """
 
 import asyncio
+import contextlib
 import logging
 import secrets
 import socket
@@ -134,6 +135,8 @@ class App:
                     part.cancel()
         finally:
             self._local_socket.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):  # engines that go on have theirs there
+                self._local_socket.parent.rmdir()
             self._records.close()
 
     async def make_administrator(self, name: str) -> Account:
