@@ -654,18 +654,15 @@ class Files:
             metadata, pictures = await self._reader.metadata(self._store.on_disk(path))
             for digest, picture in pictures.items():
                 await self.in_thread(self._store.keep_thumbnail, digest, picture)
-        except Malformed as error:
+        except (Malformed, NoSpace, NotFound) as error:
             log.warning("the header of %s could not be read: %s", path, error)
             metadata = Metadata()
-        except (NoSpace, NotFound) as error:
-            log.warning("the header of %s is not read for now: %s", path, error)
-            metadata = Metadata()
-        if not self._still_is(file):
-            return
-        self._unread.pop(path, None)
-        self._show(msgspec.structs.replace(self.get(path), metadata=metadata))
-        await self._keep(self._records.keep_metadata(path, file.sha256, metadata))
-        self._announce(FileAnalysed(path, whole=False))
+        finally:
+            is_same = self._was_read_as(file, self._unread)
+        if is_same:
+            self._show(msgspec.structs.replace(self.get(path), metadata=metadata))
+            await self._keep(self._records.keep_metadata(path, file.sha256, metadata))
+            self._announce(FileAnalysed(path, whole=False))
         self._tell_waiting()
 
     async def _analyse(self, path: str) -> None:
@@ -674,22 +671,20 @@ class Files:
             analysis = await self._reader.analysis(self._store.on_disk(path))
         except (Malformed, NoSpace, NotFound) as error:
             log.warning("%s could not be analysed: %s", path, error)
-            if self._still_is(file):
-                self._unanalysed.pop(path, None)
             return
-        if not self._still_is(file):
-            return
-        self._unanalysed.pop(path, None)
-        self._show(msgspec.structs.replace(self.get(path), analysis=analysis.outline()))
-        await self._keep(self._records.keep_analysis(path, file.sha256, analysis))
-        self._announce(FileAnalysed(path, whole=True))
+        finally:
+            is_same = self._was_read_as(file, self._unanalysed)
+        if is_same:
+            self._show(msgspec.structs.replace(self.get(path), analysis=analysis.outline()))
+            await self._keep(self._records.keep_analysis(path, file.sha256, analysis))
+            self._announce(FileAnalysed(path, whole=True))
 
-    def _still_is(self, file: File) -> bool:
-        """Whether `file` was neither replaced nor removed while it was read."""
-        if self._is_file(file.path) and self.get(file.path).sha256 == file.sha256:
-            return True
-        self._tell_waiting()
-        return False
+    def _was_read_as(self, file: File, waiting: dict[str, None]) -> bool:
+        """Whether `file` was neither replaced nor removed while it was read; then it waits no longer, read or not."""
+        if not self._is_file(file.path) or self.get(file.path).sha256 != file.sha256:
+            return False
+        waiting.pop(file.path, None)
+        return True
 
     def _show(self, file: File) -> None:
         self._folder(file.folder).files[file.name] = file

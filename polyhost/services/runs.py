@@ -82,15 +82,15 @@ class Runs:
         for run in self._going_on.values():
             if run.printer not in there:
                 self._interrupt(run, "its printer was removed")
-        while True:
-            self._wake.clear()
-            try:
-                await self._write_what_waits()
-            except (NoSpace, NotNow) as error:
-                log.warning("what became of a run cannot be written yet: %s", error)
-                await asyncio.sleep(WRITE_AGAIN_S)
-            else:
-                await self._wake.wait()
+        try:
+            while True:
+                self._wake.clear()
+                if await self._write_what_can_be():
+                    await self._wake.wait()
+                else:
+                    await asyncio.sleep(WRITE_AGAIN_S)
+        finally:
+            await unbroken(self._write_what_can_be())
 
     # Looking
 
@@ -422,6 +422,15 @@ class Runs:
                 *(live.elapsed_s, live.printing_s, live.file_bytes),
             )
         )
+
+    async def _write_what_can_be(self) -> bool:
+        """Whether everything that waited is written."""
+        try:
+            await self._write_what_waits()
+        except (NoSpace, NotNow) as error:
+            log.warning("what became of a run cannot be written yet: %s", error)
+            return False
+        return True
 
     async def _write_what_waits(self) -> None:
         for ended in list(self._endings.values()):
