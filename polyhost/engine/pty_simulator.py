@@ -34,6 +34,7 @@ _WIRE_AHEAD: Final = 512  # bytes taken from the host beyond what its wire has c
 _BOARD_AHEAD: Final = 1024  # bytes given to the board beyond what it has taken up
 _UNREAD_BYTES: Final = 1 << 16  # kept for a host that does not read
 _FLUSH_RECORD_S: Final = 1.0
+_RESET_S: Final = 0.1  # held in reset at any speed: a host that opens a port empties its buffer before it listens
 
 _IN_OPEN: Final = 0x20
 _IN_CLOSE: Final = 0x08 | 0x10
@@ -199,6 +200,7 @@ class Runner:
         self._to_board, self._to_host = Wire(rate, latency_s), Wire(rate, latency_s)
         self._unwritten = b""
         self._opens = 0
+        self._resets_at: float | None = None
         self._port: Port | None = None
         self._commands = b""
         self._listening = True
@@ -249,18 +251,24 @@ class Runner:
         if self._stats_wanted:
             self._stats_wanted = False
             self._write_stats()
-        port, simulator = self._port, self._simulator
+        simulator = self._simulator
+        if simulator.unplugged and self._port is not None:
+            self._unplug(now)
+        port = self._port
         if port is not None:
             for opened in port.changes():
                 self._host_came(now) if opened else self._host_went(now)
             if port.is_open and self._has_room() and (data := port.read()):
                 self._to_board.put(data if self._rates_match() else _garbled(data), now)
-        if arrived := self._to_board.take(now):
+        arrived = self._to_board.take(now)
+        if self._resets_at is not None:
+            if now < self._resets_at:
+                return self._resets_at
+            self._resets_at = None
+            simulator.open(now)
+        elif arrived:
             simulator.receive(arrived, now)
         said = simulator.data_to_send(now)
-        if simulator.unplugged and port is not None:
-            self._unplug(now)
-            return None
         if port is None or not port.is_open:
             deadlines = [simulator.next_deadline(), self._to_board.next_deadline()]
             return min((at for at in deadlines if at is not None), default=None)
@@ -283,7 +291,7 @@ class Runner:
     def _host_came(self, now: float) -> None:
         self._opens += 1
         if self._dtr_reset:
-            self._simulator.open(now)
+            self._resets_at = now + _RESET_S
 
     def _host_went(self, now: float) -> None:
         self._to_host.clear()
@@ -299,6 +307,7 @@ class Runner:
         if self._port is not None:
             self._port.close()
             self._port = None
+        self._resets_at = None
         self._to_board.clear()
         self._host_went(now)
 
