@@ -29,7 +29,7 @@ routes = Routes()
 
 Number = int | float
 MAX_OFFSET: Final = 50
-_TOOL: Final = re.compile(r"tool(\d{0,2})")
+_TOOL: Final = re.compile(r"tool([0-9]{0,2})")
 _PLACEHOLDER: Final = re.compile(r"%\((\w+)\)[sdif]")
 
 
