@@ -374,8 +374,13 @@ def _lock(folder: Path) -> int:
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
+        holder = os.read(descriptor, 20).decode("ascii", "replace").strip() or "?"
         os.close(descriptor)
-        raise NotNow(f"another Polyhost is using {folder}; stop it, or choose another folder with --data") from None
+        raise NotNow(
+            f"another Polyhost (process {holder}) is using {folder}; stop it, or choose another folder with --data"
+        ) from None
+    os.truncate(descriptor, 0)
+    os.write(descriptor, f"{os.getpid()}\n".encode())
     return descriptor
 
 
