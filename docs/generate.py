@@ -1,10 +1,12 @@
-"""Writes the pages of `docs/` that say what the code says: cli.md, settings.md, states.md.
+"""Writes the pages of `docs/` that say what the code says: cli.md, settings.md, states.md, and
+compat/ with every route of each API.
 
 Run it as ``make docs``; a test holds the pages to what this makes.
 """
 
 import ast
 import inspect
+import sys
 import typing
 from collections.abc import Iterator, Mapping
 from enum import Enum
@@ -15,9 +17,10 @@ import msgspec
 import typer
 from typer.models import OptionInfo
 
-from polyhost import cli, config
+from polyhost import app, cli, config
 from polyhost.core import job, printer
 from polyhost.core.printer import PrinterProfile
+from polyhost.web.routes import Dialect, Route
 
 HERE = Path(__file__).parent
 _MADE = "<!-- made by docs/generate.py: `make docs` -->\n"
@@ -25,7 +28,8 @@ _MADE = "<!-- made by docs/generate.py: `make docs` -->\n"
 
 def pages() -> dict[str, str]:
     """Name and text of each generated page."""
-    return {"cli.md": cli_page(), "settings.md": settings_page(), "states.md": states_page()}
+    written = {"cli.md": cli_page(), "settings.md": settings_page(), "states.md": states_page()}
+    return written | {f"compat/{dialect.name}.md": compat_page(dialect) for dialect in app.DIALECTS}
 
 
 # The command line
@@ -223,6 +227,41 @@ def _diagram(table: Mapping[Any, Mapping[Any, Any]], first: set[Any], last: set[
     return "\n".join([*lines, "```\n"])
 
 
+# Routes
+
+
+def compat_page(dialect: Dialect) -> str:
+    """Every route of a dialect, by the module that serves it."""
+    about = inspect.getdoc(sys.modules[f"polyhost.dialects.{dialect.name}"]) or ""
+    parts = [_MADE, f"# {about.partition(chr(10))[0].rstrip('.')}\n", *_paragraphs(about)]
+    by_module: dict[str, list[Route]] = {}
+    for route in dialect.routes.all:
+        by_module.setdefault(route.handler.__module__, []).append(route)
+    for module, routes in by_module.items():
+        words = inspect.getdoc(sys.modules[module]) or ""
+        parts.append(f"## {_code(words.partition(chr(10))[0].rstrip('.'))}\n")
+        parts.append("| | | needs the right to | |\n| --- | --- | --- | --- |")
+        parts += [_route(route) for route in routes]
+        parts.append("")
+    return "\n".join(parts)
+
+
+def _paragraphs(about: str) -> list[str]:
+    rest = about.partition("\n")[2].strip()
+    return [f"{_code(rest)}\n"] if rest else []
+
+
+def _route(route: Route) -> str:
+    needs = "nothing" if route.needs is None else route.needs.value
+    words = (inspect.getdoc(route.handler) or "").partition("\n")[0]
+    return f"| {route.method} | `{route.path}` | {needs} | {_code(words)} |"
+
+
+def _code(words: str) -> str:
+    return words.replace("``", "`")
+
+
 if __name__ == "__main__":
     for name, text in pages().items():
+        (HERE / name).parent.mkdir(exist_ok=True)
         (HERE / name).write_text(text, encoding="utf-8")

@@ -26,7 +26,7 @@ def _generator() -> ModuleType:
 GENERATE = _generator()
 
 
-@pytest.mark.parametrize("page", ["cli.md", "settings.md", "states.md"])
+@pytest.mark.parametrize("page", GENERATE.pages())
 def test_generated_pages_are_current(page: str) -> None:
     assert (ROOT / "docs" / page).read_text(encoding="utf-8") == GENERATE.pages()[page], "run: make docs"
 
