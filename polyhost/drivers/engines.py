@@ -12,7 +12,6 @@ import hashlib
 import logging
 import os
 import signal
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -67,24 +66,37 @@ class _Engine:
         self.client: EngineClient | None = None
         self.pid = 0
         self.printers: set[str] = set()
-        self.process: subprocess.Popen[bytes] | None = None
+        self.child = 0  # the process, if we started it
         self.stopping = False
 
     def start(self) -> None:
         """Start the process, in a session of its own."""
         self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         self.log.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        command = [sys.executable, "-m", "polyhost.engine"]
-        command += ["--directory", str(self.directory), "--socket", str(self.socket)]
-        with open(self.log, "ab") as output:
-            self.process = subprocess.Popen(
-                command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True
-            )
+        arguments = [sys.executable, "-m", "polyhost.engine"]
+        arguments += ["--directory", str(self.directory), "--socket", str(self.socket)]
+        # Not subprocess: its object would want to outlive the child, and here the child outlives us.
+        self.child = os.posix_spawn(
+            sys.executable,
+            arguments,
+            os.environ,
+            file_actions=(
+                (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
+                (os.POSIX_SPAWN_OPEN, 1, str(self.log), os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600),
+                (os.POSIX_SPAWN_DUP2, 1, 2),
+            ),
+            setsid=True,
+        )
 
-    def reap(self) -> None:
-        """Let a child that ended be gone."""
-        if self.process is not None and self.process.poll() is not None:
-            self.process = None
+    def died(self) -> bool:
+        """Whether the process that we started ended; it is then gone for good."""
+        if self.child:
+            with contextlib.suppress(ChildProcessError):
+                if os.waitpid(self.child, os.WNOHANG)[0] == 0:
+                    return False
+            self.child = 0
+            return True
+        return False
 
     def living(self) -> int:
         """The process that works in the directory; 0 when there is none."""
@@ -173,11 +185,19 @@ class EnginePool:
         engine.stopping = True
         try:
             await client.ask(m.Stop(cancel_runs=cancel_runs))
-            await asyncio.wait_for(client.lost.wait(), STOP_S)
+            async with asyncio.timeout(STOP_S):
+                await client.lost.wait()
+                while engine.living():  # noqa: ASYNC110 - another process, and nothing of it to wait on
+                    await asyncio.sleep(0.01)
+                engine.died()
         except NotNow as printing:
             log.warning("engine %d goes on without the server: %s", engine.number, printing)
         except (PolyhostError, TimeoutError) as error:
             log.warning("engine %d did not end: %s", engine.number, error or "no answer")
+
+    def processes(self) -> list[int]:
+        """The processes of the engines that are attached."""
+        return [engine.pid for engine in self._engines.values() if engine.client is not None]
 
     # --- for drivers
 
@@ -293,7 +313,7 @@ class EnginePool:
             deaths = 0 if time.monotonic() - began > STEADY_S else deaths
 
     async def _start(self, engine: _Engine) -> None:
-        engine.reap()
+        engine.died()
         if self._stopping:
             return
         engine.socket.unlink(missing_ok=True)
@@ -301,7 +321,7 @@ class EnginePool:
         end = time.monotonic() + START_S
         while not engine.socket.exists() and time.monotonic() < end:
             await asyncio.sleep(0.02)
-            if engine.process is not None and engine.process.poll() is not None:
+            if engine.died():
                 log.error("engine %d does not start; see %s", engine.number, engine.log)
                 return
 

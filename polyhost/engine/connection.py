@@ -22,7 +22,7 @@ log = logging.getLogger(__name__)
 
 RATES: Final = (115200, 250000, 57600, 500000, 1000000)
 FIRST_RATE_S: Final = 6.0  # the board may boot: opening the port has reset it
-NEXT_RATE_S: Final = 2.5
+NEXT_RATE_S: Final = 4.0  # it has booted, and is left in peace for half of that
 GREETING_S: Final = 30.0  # for a rate that is known
 PAUSES_S: Final = (0.5, 1.0, 2.0, 3.0, 5.0)  # between attempts; the last again and again
 OPEN_S: Final = 10.0

@@ -36,6 +36,7 @@ LAGGING_BYTES: Final = 256 * 1024
 LAGGING_S: Final = 30.0
 MAX_ANSWERS: Final = 64  # requests of one server that are being worked on
 MAX_EVENTS: Final = 1000  # between two beats
+LEAVE_S: Final = 1.0  # for servers to read the last words
 STOP_S: Final = 10.0  # for making machines safe before the end
 
 
@@ -115,6 +116,10 @@ class Server(asyncio.Protocol):
             self.drop()
         return True
 
+    def close(self) -> None:
+        if self._transport is not None:
+            self._transport.close()
+
     def drop(self) -> None:
         if self._transport is not None:
             self._transport.abort()
@@ -134,6 +139,7 @@ class Engine:
         self._events: list[DriverEvent] = []
         self._ends: list[m.EndedRun] = []
         self._stop = asyncio.Event()
+        self._deserted = asyncio.Event()  # the last server went
         self._journal = Journal(directory / "journal", asyncio.get_running_loop().call_soon_threadsafe)
         self._group = asyncio.TaskGroup()
 
@@ -158,8 +164,7 @@ class Engine:
                     beat.cancel()
                     for keeper in self._keepers.values():
                         keeper.cancel()
-                    for server in list(self.servers):
-                        server.drop()
+                    await self._take_leave()
             finally:
                 self._journal.close()
 
@@ -205,11 +210,23 @@ class Engine:
         for machine in self._machines.values():
             machine.make_cold()
         end = time.monotonic() + STOP_S
-        while any(machine.running or machine.reachably_hot for machine in self._machines.values()):
+        while not all(machine.safe for machine in self._machines.values()):
             if time.monotonic() > end:
                 log.warning("some machine could not be made safe in %d s", STOP_S)
                 return
             await asyncio.sleep(BEAT_S / 2)
+
+    async def _take_leave(self) -> None:
+        """Tell the servers the last news, and close."""
+        self.tell()
+        for server in self.servers:
+            server.close()
+        self._deserted.clear()
+        if self.servers:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._deserted.wait(), LEAVE_S)
+        for server in list(self.servers):
+            server.drop()
 
     def _take_on(self, name: str, record: PrinterRecord) -> Machine:
         machine = Machine(name, record, self._journal, self, self._clock)
@@ -275,6 +292,7 @@ class Engine:
         self.servers.discard(server)
         if not self.servers:
             self.nobody_since = self._clock.monotonic()
+            self._deserted.set()
 
     # --- what servers ask
 

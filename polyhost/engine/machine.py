@@ -231,7 +231,13 @@ class Machine:
         return self.run is not None and self.run.active
 
     @property
-    def reachably_hot(self) -> bool:
+    def safe(self) -> bool:
+        """Nothing runs, the end of what ran is on the disk, and nothing that can be reached is hot."""
+        told = self.run is None or (not self.run.active and self.run.shown_state is self.run.state)
+        return told and not self._reachably_hot
+
+    @property
+    def _reachably_hot(self) -> bool:
         return self._hot and self.connection.state is PrinterState.READY
 
     def held(self) -> HeldPrinter:
@@ -242,7 +248,7 @@ class Machine:
         if self.run is not None and self.running:
             self.run.cancel()
             self._pump()
-        elif self.reachably_hot:
+        elif self._reachably_hot:
             self.switch_off()
 
     def _acted(self) -> None:
@@ -414,6 +420,8 @@ class Machine:
 
     def _stopped(self, reason: str) -> None:
         """The firmware does nothing any more: the conversation is over, and the off list is for one that still acts."""
+        if self.connection.state is PrinterState.FAULTED:
+            return  # the first words say it best
         link = self.connection.link
         if link is not None:
             link.write(b"".join(command + b"\n" for command in heaters.off_list(self.settings)))

@@ -177,7 +177,7 @@ class FileRun:
         self._move(RunSignal.PAUSE_DONE)
 
     def resume(self, *, quietly: bool = False) -> None:
-        if self.state in (RunState.RESUMING, RunState.PRINTING):
+        if self.state is RunState.RESUMING:
             return
         self._move(RunSignal.RESUME)
         if self._paused_at is not None:

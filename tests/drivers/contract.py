@@ -1,0 +1,232 @@
+"""What every driver promises, run against each of them by a subclass that builds the printer."""
+
+import asyncio
+from pathlib import Path
+from typing import Protocol
+
+import pytest
+
+from polyhost.core.errors import NotFound, NotNow
+from polyhost.core.events import FirmwareSpoke, RunStateChanged
+from polyhost.core.file import LayerIndex
+from polyhost.core.job import ENDED, RunState
+from polyhost.core.ports import Scripts
+from polyhost.core.printer import PrinterState
+from polyhost.drivers.engine_driver import EngineDriver
+from tests.drivers.rigs import FOOTER, HEADER, Ear, moves, order_of, reached, ready
+
+SLOW = [*HEADER, *moves(4000, length_mm=20), *FOOTER]  # about 13 machine minutes
+
+
+class Rig(Protocol):
+    driver: EngineDriver
+    ear: Ear
+
+    async def misbehave(self, fault: str) -> None: ...
+
+    async def sent(self) -> list[str]:
+        """Commands that reached the machine, in order, without the host's questions."""
+
+
+class DriverContract:
+    """A subclass gives the fixture `rig`."""
+
+    async def test_a_connected_printer_says_who_it_is(self, rig: Rig) -> None:
+        await rig.ear.until(lambda: {"tool0", "bed"} <= rig.driver.snapshot.heaters.keys())
+        assert rig.driver.snapshot.firmware.name.startswith("Marlin")
+        assert not rig.driver.snapshot.hot
+
+    async def test_a_file_is_printed_whole_and_once(self, rig: Rig, tmp_path: Path) -> None:
+        commands = [*HEADER, *moves(600), *FOOTER]
+        scripts = Scripts(before_start=("M117 before",), after_done=("M117 after ; the end",))
+        order = order_of(tmp_path, commands, scripts=scripts)
+        await rig.driver.start(order)
+        await rig.driver.start(order)  # asked again, it is the same run
+        await reached(rig.driver, rig.ear, *ENDED)
+        run = rig.driver.snapshot.run
+        assert run is not None
+        assert (run.state, run.reason) == (RunState.COMPLETED, "")
+        assert (run.lines, run.file_bytes, run.fraction_done) == (len(commands), order.size_bytes, 1.0)
+        assert await rig.sent() == ["M117 before", *commands, "M117 after"]
+        await rig.ear.until(lambda: rig.ear.ends)
+        assert [(end.run_id, end.state) for end in rig.ear.ends] == [("run-1", RunState.COMPLETED)]
+        states = [notice.state for notice in rig.ear.notices if isinstance(notice, RunStateChanged)]
+        assert states == [RunState.STARTING, RunState.PRINTING, RunState.FINISHING, RunState.COMPLETED]
+        await rig.driver.forget("run-1")
+
+    async def test_a_pause_loses_and_repeats_nothing(self, rig: Rig, tmp_path: Path) -> None:
+        commands = [*HEADER, *moves(800, length_mm=10), *FOOTER]
+        scripts = Scripts(after_pause=("M117 at {x} of {nonsense}",), before_resume=("M117 hot {hotend}",))
+        await rig.driver.start(order_of(tmp_path, commands, scripts=scripts))
+        await rig.ear.until(lambda: (run := rig.driver.snapshot.run) is not None and run.lines > 20)
+        await rig.driver.pause("run-1")
+        await rig.driver.pause("run-1")
+        await reached(rig.driver, rig.ear, RunState.PAUSED)
+        await rig.driver.resume("run-1")
+        await reached(rig.driver, rig.ear, *ENDED)
+        sent = await rig.sent()
+        script = [line for line in sent if line.startswith(("M117", "M400"))]
+        assert script[0] == "M400"
+        assert script[1].startswith("M117 at 1")
+        assert script[2:] == ["M117 hot 200"]
+        assert [line for line in sent if line not in script] == commands
+
+    async def test_a_file_may_pause_its_own_run(self, rig: Rig, tmp_path: Path) -> None:
+        await rig.driver.start(order_of(tmp_path, ["G28", "M0 look at it", "M117 on", "M25", "G28 X"]))
+        await reached(rig.driver, rig.ear, RunState.PAUSED)
+        await rig.driver.resume("run-1")
+        await rig.ear.until(
+            lambda: rig.ear.notices.count(RunStateChanged(rig.driver.slug, "run-1", RunState.PAUSED)) == 2
+        )
+        assert "M117 on" in await rig.sent()
+        await rig.driver.resume("run-1")
+        await reached(rig.driver, rig.ear, RunState.COMPLETED)
+        assert [line for line in await rig.sent() if line != "M400"] == ["G28", "M117 on", "G28 X"]
+
+    async def test_an_emergency_stop_in_a_file_fails_the_run_and_is_not_sent(self, rig: Rig, tmp_path: Path) -> None:
+        await rig.driver.start(order_of(tmp_path, ["M104 S200", "G28", "M112", "G28 X"]))
+        await reached(rig.driver, rig.ear, RunState.FAILED)
+        assert rig.driver.snapshot.run is not None
+        assert "M112" in rig.driver.snapshot.run.reason
+        await rig.ear.until(lambda: not rig.driver.snapshot.hot, "heaters off")
+        sent = await rig.sent()
+        assert not {"M112", "G28 X"} & set(sent)
+        assert "M104 S0" in sent
+
+    async def test_a_cancelled_run_leaves_the_machine_cold(self, rig: Rig, tmp_path: Path) -> None:
+        await rig.driver.start(order_of(tmp_path, SLOW, scripts=Scripts(after_cancel=("M117 cancelled",))))
+        await rig.ear.until(lambda: (run := rig.driver.snapshot.run) is not None and run.lines > 10)
+        assert rig.driver.snapshot.hot
+        await rig.driver.cancel("run-1")
+        await reached(rig.driver, rig.ear, RunState.CANCELLED)
+        assert not rig.driver.snapshot.hot
+        sent = await rig.sent()
+        after = sent[sent.index("M117 cancelled") :]
+        assert [line for line in after if line != "M108"] == ["M117 cancelled", "M104 S0", "M140 S0"]
+
+    async def test_a_wait_for_heat_can_be_cancelled(self, rig: Rig, tmp_path: Path) -> None:
+        await rig.driver.start(order_of(tmp_path, ["G28", "M190 S110", "G28 X"]))
+        await rig.ear.until(lambda: (bed := rig.driver.snapshot.heaters.get("bed")) is not None and bed.target == 110)
+        await rig.driver.cancel("run-1")
+        await reached(rig.driver, rig.ear, RunState.CANCELLED)
+        assert not rig.driver.snapshot.hot
+        assert "G28 X" not in await rig.sent()
+
+    async def test_commands_are_sent_as_given(self, rig: Rig) -> None:
+        await rig.driver.send(["G28 X", "M106 S51", "M220 S150", "T0"])
+        await rig.ear.until(lambda: rig.driver.snapshot.fan == 0.2)
+        assert rig.driver.snapshot.feedrate_factor == 1.5
+        assert await rig.sent() == ["G28 X", "M106 S51", "M220 S150", "T0"]
+
+    async def test_a_heated_printer_is_marked_hot_until_it_is_off(self, rig: Rig) -> None:
+        await rig.driver.send(["M104 S50"])
+        await rig.ear.until(lambda: rig.driver.snapshot.hot)
+        await rig.driver.send(["M104 S0"])
+        await rig.ear.until(lambda: not rig.driver.snapshot.hot)
+
+    async def test_what_cannot_be_now_is_refused(self, rig: Rig, tmp_path: Path) -> None:
+        order = order_of(tmp_path, SLOW)
+        with pytest.raises(NotFound, match="run-1"):
+            await rig.driver.pause("run-1")
+        with pytest.raises(NotFound):
+            await rig.driver.resume_plan("run-1")
+        await rig.driver.start(order)
+        with pytest.raises(NotNow, match="run"):
+            await rig.driver.start(order_of(tmp_path, ["G28"], run_id="run-2"))
+        with pytest.raises(NotNow):
+            await rig.driver.disconnect()
+        with pytest.raises(NotNow):
+            await rig.driver.remove()
+        with pytest.raises(NotNow):
+            await rig.driver.resume("run-1")
+        with pytest.raises(NotFound):
+            await rig.driver.cancel("run-2")
+        await rig.driver.cancel("run-1")
+        await reached(rig.driver, rig.ear, RunState.CANCELLED)
+        (tmp_path / "run-3.gcode").unlink(missing_ok=True)
+        gone = order_of(tmp_path, ["G28"], run_id="run-3")
+        (tmp_path / "run-3.gcode").unlink()
+        with pytest.raises(NotFound, match=r"run-3\.gcode"):
+            await rig.driver.start(gone)
+
+    async def test_a_closed_link_stays_closed_until_it_is_opened(self, rig: Rig) -> None:
+        await rig.driver.disconnect()
+        await rig.ear.until(lambda: rig.driver.snapshot.state is PrinterState.OFFLINE)
+        with pytest.raises(NotNow, match="connect"):
+            await rig.driver.send(["G28"])
+        with pytest.raises(NotNow):
+            await rig.driver.emergency_stop()
+        await rig.driver.connect()
+        await ready(rig.driver, rig.ear)
+
+    async def test_an_emergency_stop_ends_the_run_and_wants_a_person(self, rig: Rig, tmp_path: Path) -> None:
+        await rig.driver.start(order_of(tmp_path, SLOW))
+        await rig.ear.until(lambda: (run := rig.driver.snapshot.run) is not None and run.lines > 10)
+        await rig.driver.emergency_stop()
+        await reached(rig.driver, rig.ear, RunState.FAILED)
+        await rig.ear.until(lambda: rig.driver.snapshot.state is PrinterState.FAULTED)
+        with pytest.raises(NotNow):
+            await rig.driver.send(["G28"])
+        await rig.driver.connect()
+        await ready(rig.driver, rig.ear)
+        await rig.ear.until(lambda: not rig.driver.snapshot.hot)
+
+    async def test_a_thermal_fault_ends_the_run_in_the_words_of_the_firmware(self, rig: Rig, tmp_path: Path) -> None:
+        await rig.driver.start(order_of(tmp_path, SLOW))
+        await rig.ear.until(lambda: (run := rig.driver.snapshot.run) is not None and run.lines > 10)
+        await rig.misbehave("thermal")
+        await reached(rig.driver, rig.ear, RunState.FAILED)
+        assert rig.driver.snapshot.run is not None
+        assert "Thermal Runaway" in rig.driver.snapshot.run.reason
+        assert rig.driver.snapshot.state is PrinterState.FAULTED
+        assert "Thermal Runaway" in rig.driver.snapshot.fault
+        await rig.ear.until(lambda: any(isinstance(n, FirmwareSpoke) and n.fault for n in rig.ear.notices))
+
+    async def test_a_reset_of_the_firmware_ends_the_run(self, rig: Rig, tmp_path: Path) -> None:
+        await rig.driver.start(order_of(tmp_path, SLOW))
+        await rig.ear.until(lambda: (run := rig.driver.snapshot.run) is not None and run.lines > 10)
+        await rig.misbehave("reset")
+        await reached(rig.driver, rig.ear, RunState.FAILED)
+        assert rig.driver.snapshot.run is not None
+        assert "restarted" in rig.driver.snapshot.run.reason
+        lines = len([line for line in await rig.sent() if line.startswith("G1")])
+        await rig.ear.until(lambda: not rig.driver.snapshot.hot, "heaters off")
+        await rig.driver.send(["M117 still here"])
+        await rig.ear.until(lambda: any("still here" in line for line in rig.ear.sent()))
+        assert len([line for line in await rig.sent() if line.startswith("G1")]) == lines
+
+    async def test_an_unplugged_printer_fails_its_run_and_comes_back_cold(self, rig: Rig, tmp_path: Path) -> None:
+        await rig.driver.start(order_of(tmp_path, SLOW))
+        await rig.ear.until(lambda: (run := rig.driver.snapshot.run) is not None and run.lines > 10)
+        await rig.misbehave("unplug")
+        await reached(rig.driver, rig.ear, RunState.FAILED)
+        assert rig.driver.snapshot.run is not None
+        assert "link lost" in rig.driver.snapshot.run.reason
+        await rig.misbehave("replug")
+        await ready(rig.driver, rig.ear)
+        await rig.ear.until(lambda: not rig.driver.snapshot.hot, "heaters off")
+        assert rig.driver.snapshot.run.state is RunState.FAILED
+
+    async def test_the_firmware_may_pause_and_resume(self, rig: Rig, tmp_path: Path) -> None:
+        commands = ["G28", "M118 A1 action:pause", *moves(300)]
+        await rig.driver.start(order_of(tmp_path, commands))
+        await reached(rig.driver, rig.ear, RunState.PAUSED)
+        await rig.driver.send(["M118 A1 action:resume"])
+        await reached(rig.driver, rig.ear, RunState.COMPLETED)
+
+    async def test_layers_count_once_they_are_known(self, rig: Rig, tmp_path: Path) -> None:
+        order = order_of(tmp_path, ["G28", *moves(40), "M0", *moves(40)])
+        await rig.driver.start(order)
+        half = order.size_bytes // 4
+        index = LayerIndex((0, half, 2 * half, 3 * half), (0.2, 0.4, 0.6, 0.8), (0.0, 10.0, 20.0, 30.0), 40.0)
+        await rig.driver.give_layers("run-1", index)
+        await reached(rig.driver, rig.ear, RunState.PAUSED)
+        run = rig.driver.snapshot.run
+        assert run is not None
+        assert (run.layer, run.layers) == (2 if run.file_bytes < 2 * half else 3, 4)
+        assert run.file_time_s == pytest.approx(40 * run.fraction_done, abs=0.1)
+
+    async def test_requests_at_once_are_answered_each(self, rig: Rig) -> None:
+        await asyncio.gather(*(rig.driver.send([f"M117 {n}"]) for n in range(50)))
+        await rig.ear.until(lambda: sum("M117" in line for line in rig.ear.sent()) >= 50)
+        assert sorted(await rig.sent()) == sorted(f"M117 {n}" for n in range(50))

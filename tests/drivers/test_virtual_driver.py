@@ -1,0 +1,46 @@
+"""The driver contract, on the simulator in memory."""
+
+import re
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from polyhost import config
+from polyhost.core.errors import NotFound
+from polyhost.drivers.virtual import VirtualDriver
+from tests.drivers.contract import DriverContract
+from tests.drivers.rigs import Ear, pool_in, ready, running
+
+_FRAME = re.compile(r"N(\d+) (.*)\*\d+$")
+_ASKED = ("M105", "M110", "M115", "M155", "M114", "M21", "M20", "M27", "M154", "M113", "M876")
+
+
+class VirtualRig:
+    def __init__(self, driver: VirtualDriver, ear: Ear) -> None:
+        self.driver = driver
+        self.ear = ear
+
+    async def misbehave(self, fault: str) -> None:
+        if fault != "replug":  # the virtual link is plugged in again by being opened
+            await self.driver.misbehave(fault)
+
+    async def sent(self) -> list[str]:
+        commands = [found[2] if (found := _FRAME.match(line)) else line for line in self.ear.sent()]
+        return [command for command in commands if not command.startswith(_ASKED)]
+
+
+class TestVirtualDriver(DriverContract):
+    @pytest.fixture
+    async def rig(self, tmp_path: Path) -> AsyncIterator[VirtualRig]:
+        ear = Ear()
+        async with pool_in(tmp_path / "data", ear) as pool:
+            driver = pool.driver_for("one", config.Printer("one", "virtual", speed=100))
+            assert isinstance(driver, VirtualDriver)
+            async with running(driver):
+                await ready(driver, ear)
+                yield VirtualRig(driver, ear)
+
+    async def test_an_unknown_fault_names_those_that_are(self, rig: VirtualRig) -> None:
+        with pytest.raises(NotFound, match="thermal"):
+            await rig.misbehave("bad luck")
