@@ -19,7 +19,7 @@ from polyhost.gcode.planner import TINY, Blocks, PerAxis
 DEFAULT_FEEDRATE: Final = 25.0  # mm/s, until the file names one
 CHORD_MM: Final = 1.0  # what firmware cuts arcs into
 MAX_CHORDS: Final = 4096  # of one arc
-MAX_CHUNK_CHORDS: Final = 1 << 19
+MAX_CHUNK_CHORDS: Final = 1 << 18
 HOMING_S: Final = 20.0
 HEATING_C_PER_S: Final[Mapping[str, float]] = {"hotend": 2.5, "bed": 0.6, "chamber": 0.1}
 ROOM_C: Final = 21.0
@@ -424,17 +424,17 @@ class Motion:
         """Before which moves the machine stands still, and for how long."""
         from_rest = np.zeros(len(row), np.bool_)
         pause = np.zeros(len(row))
-        later: list[tuple[int, float]] = []
+        later: list[float] = []
         if self._stops:
             for (_, seconds), move in zip(
                 self._stops, np.searchsorted(row, [before for before, _ in self._stops]).tolist(), strict=True
             ):
                 if move == len(row):
-                    later.append((0, seconds))
+                    later.append(seconds)
                 else:
                     from_rest[move] = True
                     pause[move] += seconds
-        self._stops = later
+        self._stops = [(0, sum(later))] if later else []
         return from_rest, pause
 
 
