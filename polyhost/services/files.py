@@ -203,6 +203,10 @@ class Files:
             if found.get(path) == row.on_disk:
                 del found[path]
             elif row.staged and self._store.is_staged(row.staged) == row.on_disk:
+                for folder in _above(path):
+                    if folder not in folders:
+                        await self.in_thread(self._store.make_folder, folder)
+                        folders.append(folder)
                 await self.in_thread(self._store.place, row.staged, path)
                 found.pop(path, None)
                 log.info("finished the upload of %s, which was cut short", path)
@@ -376,8 +380,8 @@ class Files:
                     raise NotNow(f"{place} is there already")
                 if f"{place}/".startswith(f"{path}/"):
                     raise Malformed(f"{path} cannot be moved into itself")
-                checked_path(max((f"{place}{file.path[len(path) :]}" for file in files), key=len, default=place))
-                await self._make_folders(posixpath.dirname(place))
+                if not self._is_folder(posixpath.dirname(place)):
+                    raise NotFound(f"no folder {posixpath.dirname(place)!r} to move {path} into")
                 await self.in_thread(self._store.move, path, place)
                 await self._moved(path, place, files)
 
@@ -452,10 +456,10 @@ class Files:
         path = stored.file.path
         async with self._changing:
             self._check_target(path, by, overwrite)
-            await self._make_folders(posixpath.dirname(path))
             old = self.get(path) if self.exists(path) else None
             await self._records.keep_file(stored)
             try:
+                await self._make_folders(posixpath.dirname(path))
                 await self.in_thread(self._store.place, stored.staged, path)
             except PolyhostError:
                 await self._records.drop_files([path])  # the next start finds the old one again, if there is one
@@ -470,10 +474,9 @@ class Files:
         try:
             there = self._folder(posixpath.dirname(path))
         except KeyError:
-            parts = path.split("/")[:-1]
-            for depth in range(1, len(parts) + 1):
-                if self._is_file("/".join(parts[:depth])):
-                    raise NotNow(f"{'/'.join(parts[:depth])} is a file, not a folder") from None
+            for folder in _above(path):
+                if self._is_file(folder):
+                    raise NotNow(f"{folder} is a file, not a folder") from None
             return
         name = posixpath.basename(path)
         if name in there.folders:
@@ -540,15 +543,13 @@ class Files:
 
     async def _make_folders(self, path: str) -> Folder:
         """The folder `path`, made with those it is in as far as they are missing."""
-        parts = path.split("/") if path else []
-        for depth in range(1, len(parts) + 1):
-            part = "/".join(parts[:depth])
-            if self._is_file(part):
-                raise NotNow(f"{part} is a file, not a folder")
-            if not self._is_folder(part):
-                await self.in_thread(self._store.make_folder, part)
-                self._folder(part, make=True)
-                self._announce(FolderAdded(part))
+        for folder in [*_above(path), path] if path else []:
+            if self._is_file(folder):
+                raise NotNow(f"{folder} is a file, not a folder")
+            if not self._is_folder(folder):
+                await self.in_thread(self._store.make_folder, folder)
+                self._folder(folder, make=True)
+                self._announce(FolderAdded(folder))
         return self._folder(path)
 
     def _put(self, file: File) -> None:
@@ -712,6 +713,12 @@ def _asked(path: str) -> str:
         return checked_path(path)
     except Malformed as error:
         raise NotFound(str(error)) from None
+
+
+def _above(path: str) -> list[str]:
+    """The folders that `path` is in, the outermost first."""
+    parts = path.split("/")[:-1]
+    return ["/".join(parts[:depth]) for depth in range(1, len(parts) + 1)]
 
 
 def _below(folder: Folder) -> Iterator[Folder]:
