@@ -12,13 +12,14 @@ from typing import Protocol
 
 from polyhost.firmware.marlin.replies import CommandsDone, Dead, Reply
 from polyhost.firmware.marlin.session import Lane, Session
-from tests.firmware.line_firmware import LineFirmware
 
 BYTE_S = 10 / 115200
 
 
 class Firmware(Protocol):
     written: set[bytes] | None
+    executed: list[bytes]
+    last_line: int
 
     def receive(self, data: bytes) -> bytes: ...
 
@@ -145,13 +146,15 @@ class World:
 
     def __init__(self, session: Session, firmware: Firmware, link: Perfect, *, oracle: bool = True) -> None:
         self.session, self.firmware, self.link = session, firmware, link
+        self.oracle = oracle  # the firmware is told what was written, and takes nothing else
         self.now = 0.0
         self.turns = 0
         self.replies: list[Reply] = []
         self._coming: list[tuple[float, int, bool, bytes]] = []  # (when, order, to the host, data)
         self._count = 0
+        self._last = -1.0
+        self._at_once = 0
         self._free = {True: 0.0, False: 0.0}  # until when the wire is taken, by direction
-        self._oracle = oracle
         session.opened(0.0)
 
     def send(self, to_host: bool, data: bytes) -> None:
@@ -163,10 +166,13 @@ class World:
             heapq.heappush(self._coming, (self._free[to_host], self._count, to_host, piece))
 
     def turn(self) -> None:
-        """The next thing that happens."""
+        """The next thing that happens; many at one moment would be a loop that never ends."""
         self.turns += 1
+        self._at_once = self._at_once + 1 if self.now == self._last else 0
+        self._last = self.now
+        assert self._at_once < 1000, "a busy loop"
         if data := self.session.data_to_send(self.now):
-            if self._oracle:
+            if self.oracle:
                 if self.firmware.written is None:
                     self.firmware.written = set()
                 self.firmware.written.update(data.split(b"\n"))
@@ -208,8 +214,3 @@ class World:
             return CommandsDone("end") in self.replies
 
         self.run_until(done, limit_s)
-
-
-def world(link: Perfect, **firmware: object) -> tuple[World, LineFirmware]:
-    fake = LineFirmware(**firmware)  # type: ignore[arg-type]
-    return World(Session(), fake, link), fake

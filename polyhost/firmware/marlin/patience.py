@@ -5,6 +5,7 @@ from typing import Final
 
 SILENCE_S: Final = 45.0  # nothing heard for so long, with a line unanswered: the link is dead
 TROUBLE_S: Final = 45.0  # damage, and no line known to have passed for so long
+UNANSWERED_S: Final = 300.0  # other things are heard, but no answer to a line
 _MINUTE: Final = 60.0
 
 _ALLOWANCES_S: Final[dict[bytes, float]] = {

@@ -20,8 +20,9 @@ class TemperaturePolling:
         self.reporting = False  # M155 was sent: an M105 is for reports that stay away
         self._heating = False
 
-    def start(self, now: float) -> None:
-        self.due_at = now
+    def start(self) -> None:
+        """The first one is due at once."""
+        self.due_at = -_NEVER
 
     def asked(self, now: float) -> None:
         """An ``M105`` was sent."""

@@ -65,7 +65,7 @@ class Started:
 
 
 @dataclass(frozen=True, slots=True)
-class Waiting:
+class WaitingForLine:
     """The firmware has nothing to do and says so."""
 
 
@@ -298,7 +298,7 @@ Heard = (
     | LineRefused
     | LineSkipped
     | Started
-    | Waiting
+    | WaitingForLine
     | FirmwareNamed
     | CapabilityNamed
     | SdListBegan
@@ -355,7 +355,7 @@ _ERRORS: Final = (
 
 _WHOLE_LINES: Final[dict[str, Heard]] = {
     "ok": Ok(),
-    "wait": Waiting(),
+    "wait": WaitingForLine(),
     "start": Started(),
     "Begin file list": SdListBegan(),
     "End file list": SdListEnded(),
