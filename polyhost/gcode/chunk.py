@@ -30,8 +30,8 @@ _ROW_KINDS: Final = (0, 1, 2, 3, 5, RETRACT, RECOVER, HOME, SET_POSITION)
 _M_CODES: Final = (*range(3), 73, 82, 83, 84, 104, 109, 140, 141, 190, 191, *range(200, 210), 220, 221)
 _MORE_M_CODES: Final = (226, 400, 486, 566, 600, 601)
 COMMENT_STARTS: Final = (
-    *(b";LAYER_C", b";LAYER:", b"; layer ", b";layer ", b"; CHANGE", b"; BEGIN_", b";; --- l"),
-    *(b"; printi", b"; stop p", b";MESH:", b";PRINTIN", b";NONMESH"),
+    *(b";LAYER_C", b"; LAYER_", b";LAYER:", b"; layer ", b";layer ", b"; CHANGE", b"; BEGIN_", b";; --- l"),
+    *(b"; printi", b"; stop p", b";MESH:", b";PRINTIN"),
 )
 
 _NUMBERED = re.compile(rb"[Nn]\d+\s*")
@@ -41,6 +41,7 @@ _IS_ROW = np.zeros(100, np.bool_)
 _IS_ROW[list(_ROW_KINDS)] = True
 _IS_M = np.zeros(1000, np.bool_)
 _IS_M[[*_M_CODES, *_MORE_M_CODES]] = True
+_CAPITAL = np.uint8(0xDF)
 _BLANKS = np.array([0, 9, 11, 12, 13, 32], np.uint8)
 _OTHER_LETTERS = np.frombuffer(b"GTES", np.uint8)
 """Of lines that are neither rows, nor M, nor comments: modes, tools, EXCLUDE_OBJECT_…, SET_VELOCITY_LIMIT."""
@@ -192,7 +193,7 @@ def _words(text: _Text, starts: Ints, is_row: Bools, row_of: Ints) -> tuple[NDAr
     length = end - places - 1 - signed
     values, odd = _numbers(text.windows_before, end, length)
     np.negative(values, out=values, where=signed & (sign == 45))
-    letters = marks[found] & 0xDF
+    letters = marks[found] & _CAPITAL
     if odd.any():
         letters, lines, values = _reread(text, starts, np.unique(lines[odd]), letters, lines, values)
     rows = row_of[lines]

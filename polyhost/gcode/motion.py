@@ -29,6 +29,8 @@ _EVENT = re.compile(rb"([GMT])\s*(\d{1,4})(?![.\d])", re.IGNORECASE)
 _WORD = re.compile(rb"([A-Z])\s*([-+]?(?:\d+\.?\d*|\.\d+))", re.IGNORECASE)
 _PARAMETER = re.compile(rb"([A-Z_]+)=(\d+\.?\d*)", re.IGNORECASE)
 
+_XYZE = np.frombuffer(b"XYZE", np.uint8)
+
 
 class Moves(NamedTuple):
     """Straight moves in order, those of length 0 left out, in mm and machine coordinates.
@@ -120,8 +122,8 @@ class Motion:
             self._hear(event)
         rows = len(chunk.kind)
         kind = chunk.kind
-        chunk = self._home(chunk)
         is_set = (kind == SET_POSITION) | (kind == HOME)
+        chunk = self._spelled_out(chunk, is_set)
         scale = self._scale.over(rows)
         relative = self._relative.over(rows) != 0
         relative_e = relative | (self._relative_e.over(rows) != 0)
@@ -217,20 +219,25 @@ class Motion:
 
     # Rows.
 
-    def _home(self, chunk: Chunk) -> Chunk:
-        """With what G28 leaves written as words: 0 for each axis it homes."""
-        homing = np.flatnonzero(chunk.kind == HOME)
-        if not len(homing):
+    def _spelled_out(self, chunk: Chunk, is_set: Bools) -> Chunk:
+        """With what G28 and G92 leave unsaid written as words: 0 for each axis that G28 homes, and for a bare G92."""
+        setting = np.flatnonzero(is_set)
+        if not len(setting):
             return chunk
+        homes = chunk.kind[setting] == HOME
+        self.waits_s += HOMING_S * int(np.count_nonzero(homes))
+        self._stops += [(row, 0.0) for row in setting[homes].tolist()]
         values = np.where(chunk.kind[chunk.rows] == HOME, 0.0, chunk.values)
-        axes = np.isin(chunk.letters, np.frombuffer(b"XYZ", np.uint8))
-        every = homing[~np.isin(homing, chunk.rows[axes])]
-        self.waits_s += HOMING_S * len(homing)
-        self._stops += [(int(row), 0.0) for row in homing]
-        rows = np.concatenate((chunk.rows, np.tile(every, 3)))
+        named = np.where(homes, np.isin(setting, chunk.rows[np.isin(chunk.letters, _XYZE[:3])]), False)
+        named |= ~homes & np.isin(setting, chunk.rows)
+        bare = setting[~named]
+        if not len(bare):
+            return chunk._replace(values=values)
+        axes = np.where(chunk.kind[bare] == HOME, 3, 4)
+        rows = np.concatenate((chunk.rows, np.repeat(bare, axes)))
+        letters = np.concatenate((chunk.letters, *(_XYZE[:count] for count in axes.tolist())))
+        values = np.concatenate((values, np.zeros(int(axes.sum()))))
         order = np.argsort(rows, kind="stable")
-        letters = np.concatenate((chunk.letters, np.repeat(np.frombuffer(b"XYZ", np.uint8), len(every))))
-        values = np.concatenate((values, np.zeros(3 * len(every))))
         return chunk._replace(letters=letters[order], rows=rows[order], values=values[order])
 
     def _along(

@@ -21,7 +21,7 @@ _BEGIN: Final = {
     "prusa": re.compile(rb"; printing object (.+)"),
     "klipper": re.compile(rb"EXCLUDE_OBJECT_START\b.*?\bNAME=(\S+)", re.IGNORECASE),
     "cura": re.compile(rb";MESH:(?!NONMESH)(.+)"),
-    "ideamaker": re.compile(rb";PRINTING:\s*(?!NON-OBJECT)(.+)"),
+    "ideamaker": re.compile(rb";PRINTING:(?!\s*NON-OBJECT)\s*(.+)"),
     "m486": re.compile(rb"M486\b(.*)", re.IGNORECASE),
 }
 _END: Final = {
