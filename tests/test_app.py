@@ -1,0 +1,297 @@
+"""A whole host as a process: how it starts, whom it lets in, how it stops, and what it leaves."""
+
+import json
+import os
+import signal
+import socket
+import stat
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+import psutil
+import pytest
+
+from polyhost.drivers.engines import runtime_dir
+from tests.commands.conftest import Ran, command, end, environment, host_of, run, start_demo
+
+LONG = "".join(f"G1 X{n % 2 * 0.5} F300\n" for n in range(5000))
+VIRTUAL = '[[printers]]\nslug = "v"\ndriver = "virtual"\n'
+
+
+@dataclass
+class Server:
+    process: subprocess.Popen[str]
+    url: str
+    said: list[str]
+
+    def stop(self) -> str:
+        """SIGTERM; all it said."""
+        self.process.send_signal(signal.SIGTERM)
+        assert self.process.wait(timeout=30) == 0
+        assert self.process.stderr is not None
+        rest = self.process.stderr.read()
+        return "".join(self.said) + rest
+
+
+def serve_command(data: Path, *arguments: str) -> list[str]:
+    return command("serve", "--data", str(data), "--host", "127.0.0.1", "--port", "0", "--allow-root", *arguments)
+
+
+@contextmanager
+def serving(data: Path, settings: str = "", *arguments: str) -> Iterator[Server]:
+    """A host on `data`; whatever it leaves is ended."""
+    config = data.with_suffix(".toml")
+    config.write_text("[doors]\noctoprint = 0\n" + settings)
+    process = subprocess.Popen(
+        serve_command(data, "--config", str(config), *arguments), stderr=subprocess.PIPE, text=True, env=environment()
+    )
+    try:
+        assert process.stderr is not None
+        said = []
+        while not (said and said[-1].startswith("Polyhost answers at ")):
+            said.append(process.stderr.readline())
+            assert said[-1], said
+        yield Server(process, said[-1].split()[-1], said)
+    finally:
+        process.kill()
+        process.wait(timeout=30)
+        assert process.stderr is not None
+        process.stderr.close()
+        for engine in engines(data):
+            engine.kill()
+
+
+def engines(data: Path) -> list[psutil.Process]:
+    found = []
+    for process in psutil.process_iter():
+        try:
+            if "polyhost.engine" in (line := process.cmdline()) and str(data) in " ".join(line):
+                found.append(process)
+        except psutil.Error:
+            continue
+    return found
+
+
+def until(ask: Callable[[], bool], what: str) -> None:
+    end = time.monotonic() + 30
+    while not ask():
+        assert time.monotonic() < end, what
+        time.sleep(0.02)
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    return tmp_path / "data"
+
+
+def init(data: Path) -> str:
+    key: str = run("init", "--data", str(data), "--json").json["api_key"]
+    return key
+
+
+def at(data: Path, *arguments: str) -> Ran:
+    """A command of the host's own user: no key, the local socket."""
+    return run(*arguments, "--data", str(data))
+
+
+def start_printing(data: Path, tmp_path: Path) -> None:
+    file = tmp_path / "long.gcode"
+    file.write_text(LONG)
+    until(lambda: at(data, "printers", "show", "v", "--json").json["state"] == "ready", "the printer")
+    assert at(data, "print", str(file), "--on", "v").code == 0
+    until(lambda: at(data, "printers", "show", "v", "--json").json["run"]["state"] == "printing", "the print")
+
+
+def test_a_new_host_is_closed_until_its_code_is_said(data: Path) -> None:
+    with serving(data) as server, httpx.Client(base_url=server.url) as client:
+        closed = client.get("/api/version")
+        assert (closed.status_code, "setup needed" in closed.text) == (403, True)
+        code = (data / "setup-code").read_text().strip()
+        assert stat.S_IMODE((data / "setup-code").stat().st_mode) == 0o600
+        wrong = {"code": "AAAA-AAAA", "name": "ana", "password": "long enough"}
+        assert client.post("/native/v1/setup", json=wrong).status_code == 403
+        made = client.post("/native/v1/setup", json={**wrong, "code": code})
+        assert made.status_code == 201
+        key = made.json()["api_key"]
+        assert client.get("/api/version", headers={"X-Api-Key": key}).status_code == 200
+        assert client.get("/api/version").status_code == 403
+        assert not (data / "setup-code").exists()
+        assert code in server.stop()
+
+
+def test_the_folder_and_the_local_socket_are_their_owners_alone(data: Path) -> None:
+    with serving(data) as server:
+        assert stat.S_IMODE(data.stat().st_mode) == 0o700
+        local = runtime_dir(data) / "api.sock"
+        assert stat.S_IMODE(local.stat().st_mode) == 0o600
+        assert stat.S_IMODE(local.parent.stat().st_mode) == 0o700
+        assert at(data, "printers", "list", "--json").json == []
+        server.stop()
+        assert not local.exists()
+
+
+def test_init_makes_one_administrator_and_no_second(data: Path) -> None:
+    made = run("init", "--data", str(data), "--user", "ana", "--json")
+    assert made.json.keys() == {"user", "password", "api_key"}
+    assert made.json["user"] == "ana"
+    again = run("init", "--data", str(data))
+    assert (again.code, again.out) == (6, "")
+    with serving(data) as server, httpx.Client(base_url=server.url) as client:
+        assert client.get("/api/version", headers={"X-Api-Key": made.json["api_key"]}).status_code == 200
+
+
+def test_one_host_to_a_folder_and_the_other_is_told_which_process_has_it(data: Path) -> None:
+    with serving(data) as server:
+        second = subprocess.run(serve_command(data), capture_output=True, text=True, env=environment(), timeout=30)
+        assert second.returncode == 6
+        assert f"process {server.process.pid}" in second.stderr
+        assert run("init", "--data", str(data)).code == 6
+
+
+def test_a_taken_port_is_said_with_the_program_that_has_it(data: Path) -> None:
+    with socket.socket() as holder:
+        holder.bind(("127.0.0.1", 0))
+        holder.listen()
+        port = str(holder.getsockname()[1])
+        refused = run("serve", "--data", str(data), "--host", "127.0.0.1", "--port", port, "--allow-root")
+        assert refused.code == 1
+        assert f"port {port} is in use by" in refused.err
+        assert f"(process {os.getpid()})" in refused.err
+        # For a door it is a warning.
+        init(data)
+        with serving(data, f'[[printers]]\nslug = "v"\ndriver = "virtual"\nlisten = {port}\n') as server:
+            assert f"the port of v: port {port} is in use" in server.stop()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root is refused")
+def test_root_is_refused_unless_it_insists(data: Path) -> None:
+    refused = run("serve", "--data", str(data))
+    assert (refused.code, "--allow-root" in refused.err) == (4, True)
+    assert not data.exists()
+
+
+def test_a_printer_answers_on_a_port_of_its_own(data: Path) -> None:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    key = init(data)
+    settings = VIRTUAL + f'[[printers]]\nslug = "w"\nname = "Other"\ndriver = "virtual"\nlisten = {port}\n'
+    with serving(data, settings), httpx.Client(headers={"X-Api-Key": key}) as client:
+        until(lambda: at(data, "printers", "show", "w", "--json").json["state"] == "ready", "the printer")
+        answer = client.post(f"http://127.0.0.1:{port}/api/printer/command", json={"command": "M117 to w"})
+        assert answer.status_code == 204
+        until(lambda: "M117 to w" in at(data, "printers", "console", "w").out, "the command")
+        assert "M117 to w" not in at(data, "printers", "console", "v").out
+
+
+def test_stopping_with_nothing_printing_ends_the_engines(data: Path) -> None:
+    init(data)
+    with serving(data, VIRTUAL) as server:
+        until(lambda: at(data, "printers", "show", "v", "--json").json["state"] == "ready", "the printer")
+        assert len(engines(data)) == 1
+        server.stop()
+        assert engines(data) == []
+
+
+def test_stopping_leaves_a_print_to_its_engine_and_the_next_host_carries_it_on(data: Path, tmp_path: Path) -> None:
+    init(data)
+    with serving(data, VIRTUAL) as server:
+        start_printing(data, tmp_path)
+        began = time.monotonic()
+        said = server.stop()
+        assert time.monotonic() - began < 15
+        assert "v: the print of long.gcode goes on without the server" in said
+        (engine,) = engines(data)
+        with serving(data, VIRTUAL) as again:
+            until(lambda: at(data, "printers", "show", "v", "--json").json["state"] == "ready", "the printer")
+            (only,) = at(data, "history", "--json").json
+            assert only["state"] == "printing"
+            assert engines(data) == [engine]
+            assert at(data, "cancel", "v", "--yes").code == 0
+            until(lambda: at(data, "history", "--json").json[0]["state"] == "cancelled", "the cancel")
+            again.stop()
+            assert engines(data) == []
+
+
+def test_stopping_with_stop_printing_cancels_first(data: Path, tmp_path: Path) -> None:
+    init(data)
+    with serving(data, VIRTUAL, "--stop-printing") as server:
+        start_printing(data, tmp_path)
+        assert "v: the print of long.gcode is cancelled" in server.stop()
+        assert engines(data) == []
+    with serving(data, VIRTUAL):
+        (only,) = at(data, "history", "--json").json
+        assert only["state"] == "cancelled"
+
+
+def test_the_demo_ends_whole(tmp_path: Path) -> None:
+    demo = start_demo("--printers", "2", "--speed", "0")
+    try:
+        host = host_of(demo)
+        assert host.printers == ("virtual-1", "virtual-2")
+        assert host.pid == demo.pid
+        states = [printer["state"] for printer in run("printers", "list", "--data", str(host.data), "--json").json]
+        assert states == ["ready", "ready"]
+        assert host.url.startswith("http://127.0.0.1:")
+        assert len(engines(host.data)) == 1
+    finally:
+        code = end(demo)
+    assert code == 0
+    assert not host.data.exists()
+    assert engines(host.data) == []
+    with pytest.raises(httpx.ConnectError):
+        httpx.get(host.url)
+
+
+def test_the_demo_takes_the_next_port_when_its_own_is_taken() -> None:
+    with socket.socket() as holder:
+        holder.bind(("127.0.0.1", 0))
+        holder.listen()
+        port = holder.getsockname()[1]
+        demo = subprocess.Popen(
+            command("demo", "--json", "--port", str(port), "--printers", "1", "--speed", "0"),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env=environment(),
+        )
+        try:
+            url = host_of(demo).url
+        finally:
+            demo.send_signal(signal.SIGINT)
+            _, said = demo.communicate(timeout=30)
+    assert demo.returncode == 0
+    taken = int(url.rsplit(":", 1)[1])
+    assert port < taken < port + 50
+    assert said.startswith(f"port {port} is in use; the demo takes {taken}")
+
+
+def test_the_demo_prints_its_file_to_the_end() -> None:
+    done = subprocess.run(
+        command("demo", "--print", "--once", "--port", "0", "--printers", "1", "--speed", "0"),
+        capture_output=True,
+        text=True,
+        env=environment(),
+        timeout=60,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "100 %  completed" in done.stdout.splitlines()[-1]
+    assert "$ polyhost print demo_cube.gcode --on virtual-1 --follow" in done.stderr
+
+
+def test_the_demo_keeps_its_data_where_it_is_told_to(tmp_path: Path) -> None:
+    for _ in range(2):  # the second one finds an administrator
+        demo = start_demo("--printers", "1", "--speed", "0", "--data", str(tmp_path / "kept"))
+        try:
+            host = host_of(demo)
+            listed = httpx.get(f"{host.url}/native/v1/printers", headers={"X-Api-Key": host.api_key})
+            assert listed.status_code == 200
+        finally:
+            end(demo)
+        assert (tmp_path / "kept" / "polyhost.db").exists()
+    assert json.loads(listed.text)[0]["slug"] == "virtual-1"
