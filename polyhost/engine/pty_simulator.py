@@ -101,12 +101,10 @@ class Port:
         self.path = os.ttyname(slave)
         os.close(slave)
         os.set_blocking(self.master, False)
-        libc = ctypes.CDLL(None, use_errno=True)
-        self.events: int = libc.inotify_init1(os.O_NONBLOCK | os.O_CLOEXEC)
-        if self.events < 0 or libc.inotify_add_watch(self.events, self.path.encode(), _IN_OPEN | _IN_CLOSE) < 0:
-            raise OSError(ctypes.get_errno(), f"cannot watch {self.path}: {os.strerror(ctypes.get_errno())}")
+        self._libc = ctypes.CDLL(None, use_errno=True)
+        self.events: int = self._libc.inotify_init1(os.O_NONBLOCK | os.O_CLOEXEC)
+        self._watch = self._watched()
         self._holders = 0
-        self._own_events = 0  # still to come, and nobody's business
         new = link.with_name(f"{link.name}.{os.getpid()}")
         new.unlink(missing_ok=True)
         new.symlink_to(self.path)
@@ -124,17 +122,13 @@ class Port:
 
     def changes(self) -> list[bool]:
         """What happened since the last call, in order: True the first opening, False the last closing."""
-        try:
-            data = os.read(self.events, 4096)
-        except BlockingIOError:
-            return []
+        data = self._read_events()
         changes = []
         offset = 0
         while offset < len(data):
             _, mask, _, length = _INOTIFY_EVENT.unpack_from(data, offset)
             offset += _INOTIFY_EVENT.size + length
-            if self._own_events:
-                self._own_events -= 1
+            if not mask & (_IN_OPEN | _IN_CLOSE):
                 continue
             was_open = self.is_open
             self._holders += 1 if mask & _IN_OPEN else -1
@@ -146,6 +140,18 @@ class Port:
             self._holders = 0 if hung_up else 1
             changes.append(self.is_open)
         return changes
+
+    def _watched(self) -> int:
+        watch: int = self._libc.inotify_add_watch(self.events, self.path.encode(), _IN_OPEN | _IN_CLOSE)
+        if watch < 0:
+            raise OSError(ctypes.get_errno(), f"cannot watch {self.path}: {os.strerror(ctypes.get_errno())}")
+        return watch
+
+    def _read_events(self) -> bytes:
+        try:
+            return os.read(self.events, 1 << 16)
+        except BlockingIOError:
+            return b""
 
     def _hung_up(self) -> bool:
         poll = select.poll()
@@ -166,11 +172,19 @@ class Port:
             return 0
 
     def forget_unread(self) -> None:
-        """Drop what the host did not read before it closed, as a closed tty does."""
+        """Drop what the host did not read before it closed, as a closed tty does.
+
+        Only the host's own side can do that, so it is opened for a moment and nobody watches.
+        """
+        if not self._hung_up():
+            return
+        self._libc.inotify_rm_watch(self.events, self._watch)
         slave = os.open(self.path, os.O_RDWR | os.O_NOCTTY | os.O_NONBLOCK)
         termios.tcflush(slave, termios.TCIFLUSH)
         os.close(slave)
-        self._own_events += 2
+        self._watch = self._watched()
+        self._read_events()
+        self._holders = 0  # whoever came meanwhile is noticed because the port is not hung up
 
     def close(self) -> None:
         with suppress(OSError):
@@ -256,13 +270,15 @@ class Runner:
             self._unplug(now)
         port = self._port
         if port is not None:
-            for opened in port.changes():
-                self._host_came(now) if opened else self._host_went(now)
+            while changes := port.changes():
+                for opened in changes:
+                    self._host_came(now) if opened else self._host_went(now)
             if port.is_open and self._has_room() and (data := port.read()):
                 self._to_board.put(data if self._rates_match() else _garbled(data), now)
         arrived = self._to_board.take(now)
         if self._resets_at is not None:
             if now < self._resets_at:
+                simulator.data_to_send(now)
                 return self._resets_at
             self._resets_at = None
             simulator.open(now)

@@ -111,8 +111,10 @@ def test_it_greets_and_answers(machine: PtyPrinter) -> None:
 def test_opening_again_resets_however_quickly(machine: PtyPrinter) -> None:
     for _ in range(30):
         opened(machine).close()
-    with closing(greeted(machine)):
-        assert machine.statistics()["opens"] == 31
+    for _ in range(3):
+        boots = machine.statistics()["boots"]
+        with closing(greeted(machine)):
+            assert machine.statistics()["boots"] > boots
     with closing(opened(machine)) as port:
         assert hear(port, b"echo:SD card ok")[0] == b"start"  # and nothing left over from before
 
