@@ -34,7 +34,7 @@ _WIRE_AHEAD: Final = 512  # bytes taken from the host beyond what its wire has c
 _BOARD_AHEAD: Final = 1024  # bytes given to the board beyond what it has taken up
 _UNREAD_BYTES: Final = 1 << 16  # kept for a host that does not read
 _FLUSH_RECORD_S: Final = 1.0
-_RESET_S: Final = 0.1  # held in reset at any speed: a host that opens a port empties its buffer before it listens
+_RESET_S: Final = 0.25  # held in reset at any speed: a host that opens a port empties its buffer before it listens
 
 _IN_OPEN: Final = 0x20
 _IN_CLOSE: Final = 0x08 | 0x10
