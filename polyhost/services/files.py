@@ -9,14 +9,12 @@ import asyncio
 import functools
 import logging
 import posixpath
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass, field
 from io import FileIO
 from pathlib import Path
-from types import TracebackType
-from typing import Final, Protocol, Self, TypeVar
+from typing import Final, Protocol, TypeVar
 
 import msgspec
 
@@ -27,38 +25,18 @@ from polyhost.core.file import Analysis, File, Metadata, checked_name, checked_p
 from polyhost.core.ports import Clock, Digests, FileRecords, FileStore, OnDisk, Staged, StoredFile
 from polyhost.core.user import Caller, Permission
 from polyhost.services.bus import Bus
+from polyhost.services.tree import Folder, Tree, above
 from polyhost.services.unbroken import unbroken
+from polyhost.services.uploads import PIECE, Upload
+
+__all__ = ["FileUser", "Files", "Folder", "Reader", "Upload"]
 
 log = logging.getLogger(__name__)
-
-PIECE: Final = 1 << 20
-"""Bytes of an upload that go to the disk at a time; at most three such pieces are in memory."""
 
 IDLE_READER_S: Final = 60.0
 _KEPT_FREE: Final = 0.02
 
 T = TypeVar("T")
-
-
-@dataclass(slots=True)
-class Folder:
-    """What is in a folder, by name; `size_bytes` of everything below it."""
-
-    path: str
-    modified_at: float
-    files: dict[str, File] = field(default_factory=dict)
-    folders: dict[str, "Folder"] = field(default_factory=dict)
-    size_bytes: int = 0
-
-    @property
-    def name(self) -> str:
-        return posixpath.basename(self.path)
-
-    def all_files(self) -> Iterator[File]:
-        """Of this folder and of all below it."""
-        yield from self.files.values()
-        for folder in self.folders.values():
-            yield from folder.all_files()
 
 
 class Reader(Protocol):
@@ -83,98 +61,12 @@ class FileUser(Protocol):
         """Something happened to a file; returns at once."""
 
 
-class Upload:
-    """A file that arrives, as ``async with files.upload(…) as upload``; gone at the end unless committed."""
-
-    def __init__(self, files: "Files", path: str, by: Caller, overwrite: bool) -> None:
-        self.path = path
-        self.received = 0
-        self._files = files
-        self._by = by
-        self._overwrite = overwrite
-        self._staged: Staged
-        self._buffer = bytearray()
-        self._writing: asyncio.Future[None] | None = None
-        self._failed: PolyhostError | None = None
-
-    async def __aenter__(self) -> Self:
-        self._staged = await self._files.begin(self)
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        await unbroken(self._discard())
-
-    def write(self, chunk: bytes) -> None:
-        """Take the next bytes; returns at once.  Await `drain` before reading more from the network."""
-        if self._failed is not None:
-            raise self._failed
-        self.received += len(chunk)
-        self._files.check_size(self.received)
-        self._buffer += chunk
-        if self._writing is None and len(self._buffer) >= PIECE:
-            self._hand_over()
-
-    async def drain(self) -> None:
-        """Return when there is room for more."""
-        while self._writing is not None and len(self._buffer) >= PIECE:
-            await asyncio.wait([self._writing])
-        if self._failed is not None:
-            raise self._failed
-
-    def aim(self, folder: str, name: str, *, overwrite: bool) -> None:
-        """Another place than it began with, since what came after the file says so; raises what `Files.upload` does."""
-        self.path = self._files.checked_target(folder, name, self._by, overwrite)
-        self._overwrite = overwrite
-
-    async def commit(self, userdata: str = "", sha256: str | None = None) -> File:
-        """The file, listed and durable.
-
-        `Malformed` when its content is not `sha256`; `NotNow` when a run reads the file it would replace, or when
-        one is there and may not be replaced; `NoSpace` when the disk refuses.
-        """
-        while self._failed is None and (self._writing is not None or self._buffer):
-            await asyncio.wait([self._writing or self._hand_over()])
-        if self._failed is not None:
-            raise self._failed
-        on_disk, digests = await self._files.in_thread(self._staged.finish)
-        if sha256 is not None and sha256.lower() != digests.sha256:
-            raise Malformed(f"{self.path} arrived with the SHA-256 {digests.sha256}, not with {sha256}; send it again")
-        stored = self._files.stored(self.path, on_disk, digests, self._by, userdata, self._staged.name)
-        return await unbroken(self._files.take(stored, self._by, self._overwrite))
-
-    def _hand_over(self) -> asyncio.Future[None]:
-        piece, self._buffer = self._buffer, bytearray()
-        self._writing = writing = self._files.in_thread(self._files.write_piece, self._staged, piece)
-        writing.add_done_callback(self._handed_over)
-        return writing
-
-    def _handed_over(self, writing: asyncio.Future[None]) -> None:
-        self._writing = None
-        error = writing.exception()
-        if isinstance(error, PolyhostError):
-            self._failed = error
-        elif error is not None:
-            raise error
-        elif len(self._buffer) >= PIECE:
-            self._hand_over()
-
-    async def _discard(self) -> None:
-        while self._writing is not None:
-            self._buffer.clear()
-            await asyncio.wait([self._writing])
-        await self._files.in_thread(self._staged.discard)
-        self._files.ended(self)
-
-
 class Files:
     """`load` comes first; `run` then reads what is new until it is cancelled."""
 
     def __init__(
         self, records: FileRecords, store: FileStore, bus: Bus, clock: Clock, settings: Uploads, reader: Reader
     ) -> None:
-        self.revision = 0
         self.user: FileUser | None = None
         self._records = records
         self._store = store
@@ -182,7 +74,7 @@ class Files:
         self._clock = clock
         self._settings = settings
         self._reader = reader
-        self._root = Folder("", clock.now())
+        self._tree = Tree(clock)
         self._uploads: set[Upload] = set()
         self._changing = asyncio.Lock()
         self._threads = ThreadPoolExecutor(4, "files")
@@ -203,7 +95,7 @@ class Files:
             if found.get(path) == row.on_disk:
                 del found[path]
             elif row.staged and self._store.is_staged(row.staged) == row.on_disk:
-                for folder in _above(path):
+                for folder in above(path):
                     if folder not in folders:
                         await self.in_thread(self._store.make_folder, folder)
                         folders.append(folder)
@@ -225,7 +117,7 @@ class Files:
         await self._records.move_files(moved)
         await self.in_thread(self._store.empty_staging)
         for folder in folders:
-            self._folder(folder, make=True)
+            self._tree.make_folder(folder)
         for row in kept:
             self._put(row.file)
         pictures = {picture.digest for row in kept if row.file.metadata for picture in row.file.metadata.thumbnails}
@@ -258,30 +150,24 @@ class Files:
 
     # Looking
 
+    @property
+    def revision(self) -> int:
+        """Grows whenever anything changes that is shown with the files."""
+        return self._tree.revision
+
     def tree(self, folder: str = "") -> Folder:
         """The folder, `NotFound` when there is none; of the library itself for ""."""
         return self.folder(folder)
 
     def folder(self, path: str) -> Folder:
-        try:
-            return self._folder(_asked(path))
-        except KeyError:
-            raise NotFound(f"no folder {path!r}") from None
+        return self._tree.folder(_asked(path))
 
     def get(self, path: str) -> File:
-        try:
-            asked = _asked(path)
-            return self._folder(posixpath.dirname(asked)).files[posixpath.basename(asked)]
-        except KeyError:
-            raise NotFound(f"no file {path!r}") from None
+        return self._tree.file(_asked(path))
 
     def exists(self, path: str) -> bool:
         """Whether a file or folder of that path is there."""
-        try:
-            folder = self._folder(posixpath.dirname(path))
-        except KeyError:
-            return False
-        return not path or posixpath.basename(path) in folder.files.keys() | folder.folders.keys()
+        return self._tree.exists(path)
 
     def on_disk(self, path: str) -> Path:
         return self._store.on_disk(self.get(path).path)
@@ -315,7 +201,7 @@ class Files:
 
     def touch(self) -> None:
         """Something that is shown with the files changed."""
-        self.revision += 1
+        self._tree.revision += 1
 
     # Changing
 
@@ -329,12 +215,9 @@ class Files:
         """
         path = self.checked_target(folder, name, by, overwrite)
         self.check_size(expected_bytes or 0)
-        if len(self._uploads) >= self._settings.max_at_once:
-            raise TooMany(f"{len(self._uploads)} uploads are under way, which is the limit", retry_after_s=2.0)
+        self._check_count()
         self._check_space(expected_bytes or 0)
-        upload = Upload(self, path, by, overwrite)
-        self._uploads.add(upload)
-        return upload
+        return Upload(self, path, by, overwrite)
 
     async def make_folder(self, path: str, by: Caller) -> Folder:
         """A new folder, and those it is in; `NotNow` when something of that name is there."""
@@ -358,7 +241,7 @@ class Files:
 
         async def delete() -> None:
             async with self._changing:
-                files = self._files_at(path)
+                files = self._tree.files_at(path)
                 self._check_unused(files)
                 await self.in_thread(self._store.remove, path)
                 await self._forget(path, files)
@@ -374,13 +257,13 @@ class Files:
 
         async def move() -> None:
             async with self._changing:
-                files = self._files_at(path)
+                files = self._tree.files_at(path)
                 self._check_unused(files)
                 if self.exists(place):
                     raise NotNow(f"{place} is there already")
                 if f"{place}/".startswith(f"{path}/"):
                     raise Malformed(f"{path} cannot be moved into itself")
-                if not self._is_folder(posixpath.dirname(place)):
+                if not self._tree.is_folder(posixpath.dirname(place)):
                     raise NotFound(f"no folder {posixpath.dirname(place)!r} to move {path} into")
                 await self.in_thread(self._store.move, path, place)
                 await self._moved(path, place, files)
@@ -397,10 +280,10 @@ class Files:
             raise NotNow(f"{place} is there already")
         if f"{place}/".startswith(f"{path}/"):
             raise Malformed(f"{path} cannot be copied into itself")
-        files = self._files_at(path)
+        files = self._tree.files_at(path)
         self._check_space(sum(file.size_bytes for file in files))
-        if self._is_folder(path):
-            for folder in [path, *(folder.path for folder in _below(self.folder(path)))]:
+        if self._tree.is_folder(path):
+            for folder in [path, *(folder.path for folder in self.folder(path).all_folders())]:
                 await self.make_folder(f"{place}{folder[len(path) :]}", by)
         for file in files:
             copy = f"{place}{file.path[len(path) :]}"
@@ -424,10 +307,12 @@ class Files:
         return path
 
     async def begin(self, upload: Upload) -> Staged:
+        self._check_count()
+        self._uploads.add(upload)
         try:
             return await self.in_thread(self._store.stage)
-        except PolyhostError:
-            self.ended(upload)
+        except BaseException:
+            self._uploads.discard(upload)
             raise
 
     def ended(self, upload: Upload) -> None:
@@ -471,27 +356,25 @@ class Files:
     # Inside
 
     def _check_target(self, path: str, by: Caller, overwrite: bool) -> None:
-        try:
-            there = self._folder(posixpath.dirname(path))
-        except KeyError:
-            for folder in _above(path):
-                if self._is_file(folder):
-                    raise NotNow(f"{folder} is a file, not a folder") from None
-            return
-        name = posixpath.basename(path)
-        if name in there.folders:
+        for folder in above(path):
+            if self._tree.is_file(folder):
+                raise NotNow(f"{folder} is a file, not a folder")
+        if self._tree.is_folder(path):
             raise NotNow(f"{path} is a folder")
-        if name not in there.files:
-            return
-        if not overwrite:
-            raise NotNow(f"{path} is there already")
-        _needs(by, Permission.DELETE)
-        self._check_unused([there.files[name]])
+        if self._tree.is_file(path):
+            if not overwrite:
+                raise NotNow(f"{path} is there already")
+            _needs(by, Permission.DELETE)
+            self._check_unused([self._tree.file(path)])
 
     def _check_unused(self, files: list[File]) -> None:
         for file in files:
             if self.user is not None and (printer := self.user.uses(file.path)):
                 raise NotNow(f"{file.path} is being printed on {printer}")
+
+    def _check_count(self) -> None:
+        if len(self._uploads) >= self._settings.max_at_once:
+            raise TooMany(f"{len(self._uploads)} uploads are under way, which is the limit", retry_after_s=2.0)
 
     def _check_space(self, size_bytes: int) -> None:
         free, total = self._store.free_space()
@@ -500,30 +383,6 @@ class Files:
             raise NoSpace(
                 f"{free} bytes are free; {size_bytes} more would leave less than the {kept} that are kept free"
             )
-
-    def _folder(self, path: str, *, make: bool = False) -> Folder:
-        """`KeyError` when it is not there, unless it is to be made."""
-        folder = self._root
-        for name in path.split("/") if path else ():
-            if make and name not in folder.folders:
-                below = f"{folder.path}/{name}" if folder.path else name
-                folder.folders[name] = Folder(below, self._clock.now())
-                self.revision += 1
-            folder = folder.folders[name]
-        return folder
-
-    def _is_file(self, path: str) -> bool:
-        try:
-            return posixpath.basename(path) in self._folder(posixpath.dirname(path)).files
-        except KeyError:
-            return False
-
-    def _is_folder(self, path: str) -> bool:
-        try:
-            self._folder(path)
-        except KeyError:
-            return False
-        return True
 
     def _thing(self, path: str) -> str:
         """The path of a file or folder that is there; not the library itself."""
@@ -534,31 +393,24 @@ class Files:
 
     def _destination(self, path: str, to: str) -> str:
         to = checked_path(to)
-        if self._is_folder(to):
+        if self._tree.is_folder(to):
             return f"{to}/{posixpath.basename(path)}" if to else posixpath.basename(path)
         return to
 
-    def _files_at(self, path: str) -> list[File]:
-        return list(self._folder(path).all_files()) if self._is_folder(path) else [self.get(path)]
-
     async def _make_folders(self, path: str) -> Folder:
         """The folder `path`, made with those it is in as far as they are missing."""
-        for folder in [*_above(path), path] if path else []:
-            if self._is_file(folder):
+        for folder in [*above(path), path] if path else []:
+            if self._tree.is_file(folder):
                 raise NotNow(f"{folder} is a file, not a folder")
-            if not self._is_folder(folder):
+            if not self._tree.is_folder(folder):
                 await self.in_thread(self._store.make_folder, folder)
-                self._folder(folder, make=True)
+                self._tree.make_folder(folder)
                 self._announce(FolderAdded(folder))
-        return self._folder(path)
+        return self._tree.folder(path)
 
     def _put(self, file: File) -> None:
-        """Show `file`, in place of another if need be, and have it read as far as it has not been."""
-        folder = self._folder(file.folder, make=True)
-        old = folder.files.get(file.name)
-        folder.files[file.name] = file
-        folder.modified_at = max(folder.modified_at, file.modified_at)
-        self._weigh(file.folder, file.size_bytes - (old.size_bytes if old is not None else 0))
+        """Show `file`, and have it read as far as it has not been."""
+        self._tree.put(file)
         if is_gcode(file.name):
             if file.metadata is None:
                 self._unread[file.path] = None
@@ -567,29 +419,17 @@ class Files:
             self._work.set()
 
     def _drop(self, file: File) -> None:
-        folder = self._folder(file.folder)
-        del folder.files[file.name]
-        folder.modified_at = self._clock.now()
-        self._weigh(file.folder, -file.size_bytes)
+        self._tree.drop(file)
         self._unread.pop(file.path, None)
         self._unanalysed.pop(file.path, None)
 
-    def _weigh(self, path: str, more_bytes: int) -> None:
-        folder = self._root
-        folder.size_bytes += more_bytes
-        for name in path.split("/") if path else ():
-            folder = folder.folders[name]
-            folder.size_bytes += more_bytes
-        self.revision += 1
-
     async def _forget(self, path: str, files: list[File]) -> None:
         """What was at `path` is gone from the disk: say so everywhere."""
-        was_folder = self._is_folder(path)
+        was_folder = self._tree.is_folder(path)
         for file in files:
             self._drop(file)
         if was_folder:
-            del self._folder(posixpath.dirname(path)).folders[posixpath.basename(path)]
-            self.revision += 1
+            self._tree.drop_folder(path)
         try:
             await self._records.drop_files([file.path for file in files])
         except NoSpace as error:
@@ -600,15 +440,15 @@ class Files:
             self._announce(FolderRemoved(path))
 
     async def _moved(self, path: str, to: str, files: list[File]) -> None:
-        was_folder = self._is_folder(path)
-        folders = [folder.path for folder in _below(self._folder(path))] if was_folder else []
+        was_folder = self._tree.is_folder(path)
+        folders = [folder.path for folder in self._tree.folder(path).all_folders()] if was_folder else []
         places = {file.path: f"{to}{file.path[len(path) :]}" for file in files}
         for file in files:
             self._drop(file)
         if was_folder:
-            del self._folder(posixpath.dirname(path)).folders[posixpath.basename(path)]
+            self._tree.drop_folder(path)
             for folder in [path, *folders]:
-                self._folder(f"{to}{folder[len(path) :]}", make=True)
+                self._tree.make_folder(f"{to}{folder[len(path) :]}")
         for file in files:
             self._put(msgspec.structs.replace(file, path=places[file.path]))
         try:
@@ -661,7 +501,7 @@ class Files:
         finally:
             is_same = self._was_read_as(file, self._unread)
         if is_same:
-            self._show(msgspec.structs.replace(self.get(path), metadata=metadata))
+            self._tree.put(msgspec.structs.replace(self.get(path), metadata=metadata))
             await self._keep(self._records.keep_metadata(path, file.sha256, metadata))
             self._announce(FileAnalysed(path, whole=False))
         self._tell_waiting()
@@ -676,20 +516,16 @@ class Files:
         finally:
             is_same = self._was_read_as(file, self._unanalysed)
         if is_same:
-            self._show(msgspec.structs.replace(self.get(path), analysis=analysis.outline()))
+            self._tree.put(msgspec.structs.replace(self.get(path), analysis=analysis.outline()))
             await self._keep(self._records.keep_analysis(path, file.sha256, analysis))
             self._announce(FileAnalysed(path, whole=True))
 
     def _was_read_as(self, file: File, waiting: dict[str, None]) -> bool:
         """Whether `file` was neither replaced nor removed while it was read; then it waits no longer, read or not."""
-        if not self._is_file(file.path) or self.get(file.path).sha256 != file.sha256:
+        if not self._tree.is_file(file.path) or self.get(file.path).sha256 != file.sha256:
             return False
         waiting.pop(file.path, None)
         return True
-
-    def _show(self, file: File) -> None:
-        self._folder(file.folder).files[file.name] = file
-        self.revision += 1
 
     async def _keep(self, change: Coroutine[None, None, None]) -> None:
         try:
@@ -713,15 +549,3 @@ def _asked(path: str) -> str:
         return checked_path(path)
     except Malformed as error:
         raise NotFound(str(error)) from None
-
-
-def _above(path: str) -> list[str]:
-    """The folders that `path` is in, the outermost first."""
-    parts = path.split("/")[:-1]
-    return ["/".join(parts[:depth]) for depth in range(1, len(parts) + 1)]
-
-
-def _below(folder: Folder) -> Iterator[Folder]:
-    for each in folder.folders.values():
-        yield each
-        yield from _below(each)

@@ -7,6 +7,7 @@ here starts a run by itself (R10).
 """
 
 import asyncio
+import contextlib
 import logging
 import uuid
 from typing import Final
@@ -75,6 +76,19 @@ class Runs:
         for printer in by_slug.values():
             path = selected.get(printer.slug, "")
             printer.selected = path if files.exists(path) else ""
+        # Printers whose run went on when the last server ended, until their holders are heard.
+        self._unheard = {run.printer for run in self._going_on.values()} & by_slug.keys()
+        self._heard = asyncio.Event()
+        if not self._unheard:
+            self._heard.set()
+
+    async def until_heard(self, timeout_s: float) -> None:
+        """Return when it is known of every run that was going on whether it still is, or after `timeout_s`.
+
+        What answers earlier would tell a client that a printing machine is offline.
+        """
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._heard.wait(), timeout_s)
 
     async def run(self) -> None:
         """Write ends, choices and layers as they come, and again every 5 s when the disk refuses."""
@@ -272,6 +286,9 @@ class Runs:
 
     def attached(self, printer: str, run_ids: frozenset[str]) -> None:
         """The holder of `printer` is back and knows these runs; any other that had not ended is interrupted."""
+        self._unheard.discard(printer)
+        if not self._unheard:
+            self._heard.set()
         for run in self._going_on.values():
             if run.printer != printer or printer in self._reserved:
                 continue

@@ -12,6 +12,7 @@ import secrets
 import shutil
 import stat
 from collections.abc import Collection, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
@@ -24,6 +25,7 @@ log = logging.getLogger(__name__)
 
 _REFUSED_BY_DISK: Final = {errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS, errno.EFBIG, errno.EMFILE, errno.ENFILE}
 _PIECE: Final = 1 << 20
+_second_thread: Final = ThreadPoolExecutor(2, "md5")
 
 
 @contextmanager
@@ -45,14 +47,17 @@ def disk(doing: str) -> Iterator[None]:
 
 class _Hashes:
     def __init__(self) -> None:
-        self._all = [hashlib.new(name, usedforsecurity=False) for name in ("sha256", "sha1", "md5")]
+        names = ("sha256", "sha1", "md5")
+        self._sha256, self._sha1, self._md5 = (hashlib.new(name, usedforsecurity=False) for name in names)
 
     def update(self, data: bytes | bytearray) -> None:
-        for each in self._all:
-            each.update(data)
+        slowest = _second_thread.submit(self._md5.update, data)  # as slow as the other two together
+        self._sha256.update(data)
+        self._sha1.update(data)
+        slowest.result()
 
     def digests(self) -> Digests:
-        return Digests(*(each.hexdigest() for each in self._all))
+        return Digests(*(each.hexdigest() for each in (self._sha256, self._sha1, self._md5)))
 
 
 class StagedFile:
