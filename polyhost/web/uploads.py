@@ -8,7 +8,7 @@ import contextlib
 import logging
 import re
 import urllib.parse
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 from typing import Final, NamedTuple
 
 import msgspec
@@ -227,17 +227,13 @@ async def received(
     form = Received()
     reader = FormReader(boundary)
     named = ""
-    size = 0
     async with contextlib.AsyncExitStack() as stack:
-        async for chunk in call.chunks():
-            size += len(chunk)
-            if size > longest:
-                raise TooLarge(f"an upload may have {most} bytes")
+        async for chunk in _chunks_of(call, needs, longest):
             for part in reader.feed(chunk):
                 match part:
                     case Field(name, value):
                         form.fields[name] = value
-                        if name == "apikey" and call.caller.is_guest and size <= MAX_BEFORE_KEY + len(chunk):
+                        if name == "apikey" and call.caller.is_guest:
                             call.caller = call.host.accounts.caller_of_key(value)
                     case FileBegan(filename):
                         admit()
@@ -256,8 +252,6 @@ async def received(
                         form.upload.write(data)
             if form.upload is not None:
                 await form.upload.drain()
-            elif size > MAX_BEFORE_KEY:
-                call.require(needs)
         reader.finish()
         admit()
         if form.upload is not None:
@@ -267,6 +261,21 @@ async def received(
 
 
 _UNKNOWN: Final = Destination("", "an upload on its way", True)
+
+
+async def _chunks_of(call: Call, needs: Permission, longest: int) -> AsyncGenerator[bytes, None]:
+    """The body, at most `longest` bytes of it, and of a guest's at most 64 KiB until there is a key."""
+    size = 0
+    async for chunk in call.chunks():
+        if call.caller.is_guest and size + len(chunk) > MAX_BEFORE_KEY:
+            head, chunk = chunk[: MAX_BEFORE_KEY - size], chunk[MAX_BEFORE_KEY - size :]
+            size += len(head)
+            yield head
+            call.require(needs)
+        size += len(chunk)
+        if size > longest:
+            raise TooLarge(f"the form is longer than {longest} bytes")
+        yield chunk
 
 
 def _boundary(call: Call) -> bytes:

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 import msgspec
 
 from polyhost.core.errors import Malformed, NotAllowed, NotFound, NotNow, Unsupported
-from polyhost.core.file import GCODE_SUFFIXES, File, checked_path, is_gcode
+from polyhost.core.file import GCODE_SUFFIXES, File, checked_name, checked_path, is_gcode
 from polyhost.core.user import Permission
 from polyhost.dialects.octoprint.files import LOCATIONS
 from polyhost.dialects.octoprint.metadata import Refs, refs_of, resource_url
@@ -101,10 +101,8 @@ async def _then(call: Call, file: File, *, select: bool, print_it: bool) -> tupl
 
 async def _make_folder(call: Call, parent: str, name: str) -> Encoded:
     call.require(Permission.UPLOAD)
-    path = checked_path(posixpath.join(checked_path(parent), name))
-    if not path:
-        raise Malformed("the folder has no name")
-    if is_gcode(path):
+    path = checked_path(posixpath.join(checked_path(parent), checked_name(name)))
+    if is_gcode(name):
         raise NotNow(f"{name!r} looks like a file")
     await call.host.files.make_folder(path, by=call.caller)
     place = Place(posixpath.basename(path), path, "local", Refs(resource_url(call.base, path)))
