@@ -102,26 +102,27 @@ def test_a_perfect_link_needs_no_line_twice(firmware: tuple[int, int, bool]) -> 
 )
 def test_whatever_happens_to_the_answers_lines_arrive_once(fates: list[str], firmware: tuple[int, int, bool]) -> None:
     class Fated(Perfect):
-        """Each answer has its fate, in turn; after the last all is well."""
+        """Each answer has its fate, in turn; after the last all is well.  Of ten, three at most are lost or false."""
 
         delay_s = 0.0
+        answers = 0
+        ill_fated = (-10, -10, -10)
 
         def to_host(self, data: bytes) -> bytes:
-            out = []
-            for line in data.splitlines(keepends=True):
-                match fates.pop() if fates else "keep":
-                    case "lose":
-                        continue
-                    case "double":
-                        line += line
-                    case "glue":
-                        line = line[:-1]
-                    case "late":
-                        self.delay_s = 0.7
-                    case "resend":
-                        line = b"Resend: 7\n" + line
-                out.append(line)
-            return b"".join(out)
+            return b"".join(self.fated(line) for line in data.splitlines(keepends=True))
+
+        def fated(self, line: bytes) -> bytes:
+            fate = fates.pop() if fates else "keep"
+            self.answers += 1
+            if fate in ("lose", "glue", "resend"):
+                if self.answers - self.ill_fated[0] < 10:
+                    return line
+                self.ill_fated = (*self.ill_fated[1:], self.answers)
+            if fate == "late":
+                self.delay_s = 0.7
+            return {"lose": b"", "double": line + line, "glue": line[:-1], "resend": b"Resend: 7\n" + line}.get(
+                fate, line
+            )
 
         def late_s(self, data: bytes) -> float:
             delay_s, self.delay_s = self.delay_s, 0.0

@@ -283,6 +283,8 @@ class Transmission:
         if refusal is not None and refusal.last_line == number - 1 and number > 0:
             self._confirm(number - 1, now)
         self.doubt(now)
+        if self._tries and number > self.acknowledged + 1:
+            self.hear_damage(now)  # the line written again was taken at once, and its ok lost
         if number != self._wanted:
             self._ambiguous = True
         if refusal is not None and not refusal.misnumbered:
@@ -431,10 +433,8 @@ class Transmission:
 
     def tick(self, now: float) -> None:
         """Act on deadlines that passed."""
-        if not self.open:
-            return
         gives_up_at, reason = self._gives_up()
-        if now >= gives_up_at:
+        if self.open and now >= gives_up_at:
             self.dead = reason
         elif (
             self._wanted is None
@@ -445,6 +445,11 @@ class Transmission:
 
     def _write_again(self, now: float) -> None:
         """No answer in time: write the oldest unanswered line again, or the checkpoint that told nothing."""
+        if self.confirmed > self.acknowledged:
+            self.acknowledged = self.confirmed  # taken, and their oks lost
+            self._measure_flight()
+            self._moved_at = now
+            return
         if not self.in_flight:
             self._blind += 1
             if self._blind > _BLIND_TRIES and not self.damaged:
