@@ -45,6 +45,7 @@ log = logging.getLogger(__name__)
 
 DIALECTS: Final = (octoprint.DIALECT, native.DIALECT)  # the last one owns what nobody else does
 RESTART_S: Final = 1.0  # between the end of a broken background part and its next start
+HEAR_S: Final = 5.0  # before the first answer, for engines that print to say so
 
 
 class Account(msgspec.Struct, frozen=True):
@@ -128,6 +129,7 @@ class App:
                         "printers": self.host.printers.run,
                     }.items()
                 ]
+                await self.host.runs.until_heard(HEAR_S)
                 await server.serve(application, sockets, stop=self._stop, started=self.started.set)
                 self._say_what_prints(cancel_runs)
                 await self._engines.stop(cancel_runs)

@@ -31,6 +31,7 @@ _BATCH: Final = 256  # lines
 _SETTLE: Final = 512  # acknowledged lines kept before they are accounted for
 _STOPS: Final = re.compile(rb"^(?:N\d+\s*)?M(0+|0*1|0*25|0*112)(?![\d.])", re.IGNORECASE | re.MULTILINE)
 EMERGENCY_STOP: Final = 112
+_NO_GCODE: Final = re.compile(rb"[\x00-\x08\x0b-\x1f\x7f]")
 _PLACEHOLDER: Final = re.compile(r"\{(x|y|z|e|f|tool|hotend|bed|fan)\}")
 
 
@@ -262,6 +263,10 @@ class FileRun:
                 self._whole = True
                 return
         text = b"\n".join(lines)
+        if _NO_GCODE.search(text):
+            raise Malformed(
+                f"{self.order.name} holds bytes that no G-code has, near byte {ends[0]}: is it a G-code file?"
+            )
         found = _STOPS.search(text)
         if found is not None:
             index = text.count(b"\n", 0, found.start())
