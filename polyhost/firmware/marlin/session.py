@@ -274,7 +274,9 @@ class Session:
             return replies
         transmission = self._transmission
         transmission.hear_anything(now)
-        if data == b"ok\n" and not self._unread and not self._discarding and self.on_line is None:
+        if data == b"ok\n" and not self._unread and not self._discarding and self._stage is _Stage.RUNNING:
+            if self.on_line is not None:
+                self.on_line(False, "ok")
             self._hear(_PLAIN_OK, now, replies)
         else:
             for line in self._lines_in(data):
@@ -444,7 +446,6 @@ class Session:
         replies: list[Reply] = []
         if self._stage is _Stage.BOOTING and now >= self._opened_at + _BOOT_S:
             self._stage = _Stage.RUNNING
-            self._transmission.number_anew(now)
         elif self._stage is _Stage.RUNNING:
             if not self.greeted and now >= self._greeting_ends_at():
                 unreadable = "what the firmware says is unreadable at this rate"
