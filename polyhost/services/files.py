@@ -497,14 +497,14 @@ class Files:
                 await self.in_thread(self._store.keep_thumbnail, digest, picture)
         except (Malformed, NoSpace, NotFound) as error:
             log.warning("the header of %s could not be read: %s", path, error)
-            metadata = Metadata()
+            return
         finally:
             is_same = self._was_read_as(file, self._unread)
+            self._tell_waiting()
         if is_same:
             self._tree.put(msgspec.structs.replace(self.get(path), metadata=metadata))
             await self._keep(self._records.keep_metadata(path, file.sha256, metadata))
             self._announce(FileAnalysed(path, whole=False))
-        self._tell_waiting()
 
     async def _analyse(self, path: str) -> None:
         file = self.get(path)

@@ -52,6 +52,7 @@ class Records:
         self._reader = ThreadPoolExecutor(1, "records-reader")
         self._waiting: list[_Change] = []
         self._is_busy = False
+        self._is_closed = False
         self._syncs = True
 
     @classmethod
@@ -73,7 +74,8 @@ class Records:
         return cls(folder, lock, writing, reading)
 
     def close(self) -> None:
-        """Finish what was asked, then let go of the folder."""
+        """Finish what is being written, then let go of the folder; what waits behind it is not written."""
+        self._is_closed = True
         self._writer.shutdown()
         self._reader.shutdown()
         self._reading.close()
@@ -87,6 +89,8 @@ class Records:
 
         `work` runs in the writer's thread, inside a transaction.
         """
+        if self._is_closed:
+            raise NotNow("the database is closed: the server is stopping")
         if len(self._waiting) >= MAX_WAITING:
             raise NotNow(f"{MAX_WAITING} changes wait for the disk already; try again in a moment")
         done: asyncio.Future[T] = asyncio.get_running_loop().create_future()
@@ -116,7 +120,7 @@ class Records:
                 change.done.set_exception(outcome)
             else:
                 change.done.set_result(outcome)
-        if self._waiting:
+        if self._waiting and not self._is_closed:
             self._write()
 
     def _commit(self, changes: list[_Change]) -> list[Any]:
