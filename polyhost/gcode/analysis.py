@@ -16,6 +16,7 @@ from polyhost.gcode.metadata import ends_of
 from polyhost.gcode.motion import Motion
 from polyhost.gcode.objects import Objects
 from polyhost.gcode.planner import Planner
+from polyhost.gcode.reader import blocks_of
 
 CHUNK: Final = 1 << 19  # what a processor's cache still holds the columns of
 BUDGET_S: Final = 30.0
@@ -76,11 +77,7 @@ def _chunks(file: BinaryIO, size: int, reading: "_Reading") -> Iterator[tuple[by
     offset = 0
     rest = b""
     skipping = False
-    while block := file.read(size):
-        if block.endswith(b"\r"):  # the line end is not to be cut in two
-            block += file.read(1)
-        if b"\r" in block:
-            block = block.replace(b"\r\n", b" \n").replace(b"\r", b"\n")
+    for block in blocks_of(file, size):
         if skipping:
             end = block.find(b"\n")
             offset += len(block) if end < 0 else end

@@ -4,6 +4,7 @@ What the engine streams from.  Memory is constant whatever the file is: one bloc
 `MAX_LINE` bytes.  Line ends are LF, CRLF or CR; NUL counts as a space; the last line needs no end.
 """
 
+from collections.abc import Iterator
 from itertools import accumulate
 from typing import BinaryIO, Final, NamedTuple
 
@@ -13,6 +14,23 @@ MAX_LINE: Final = 4096
 BLOCK: Final = 1 << 16
 
 _LINE_ENDS = bytes.maketrans(b"\r\0", b"\n ")
+
+
+def blocks_of(file: BinaryIO, size: int) -> Iterator[bytes]:
+    """The rest of `file` in blocks of about `size` bytes, with LF for every line end and a space for NUL.
+
+    No byte moves: the CR of a CRLF becomes a space.
+    """
+    held = b""  # a CR, which an LF may follow
+    while block := file.read(size):
+        block = held + block
+        held = b"\r" if block.endswith(b"\r") else b""
+        block = block[: len(block) - len(held)]
+        if b"\r" in block or b"\0" in block:
+            block = block.replace(b"\r\n", b" \n").translate(_LINE_ENDS)
+        yield block
+    if held:
+        yield b"\n"
 
 
 class Batch(NamedTuple):
@@ -37,7 +55,7 @@ class LineReader:
 
     def __init__(self, file: BinaryIO, start: int = 0, *, line: int = 0) -> None:
         file.seek(start)
-        self._file = file
+        self._blocks = blocks_of(file, BLOCK)
         self._rest = b""  # the beginning of a line whose end is not read yet
         self._dropped = 0  # bytes of that line left out of `_rest`: the comment of a line longer than a block
         self._at = start  # the offset where that line begins
@@ -63,13 +81,9 @@ class LineReader:
         return Batch(self._ready.commands[part], self._ready.ends[part])
 
     def _fill(self) -> None:
-        block = self._file.read(BLOCK)
-        if block.endswith(b"\r"):  # the line end is not to be cut in two
-            block += self._file.read(1)
-        self._finished = not block
-        if b"\r" in block or b"\0" in block:
-            block = block.replace(b"\r\n", b" \n").translate(_LINE_ENDS)
-        lines = (self._rest + block).split(b"\n")
+        block = next(self._blocks, None)
+        self._finished = block is None
+        lines = (self._rest + (block or b"")).split(b"\n")
         rest = b"" if self._finished else lines.pop()
         sizes = [len(line) + 1 for line in lines]
         if self._dropped and sizes:

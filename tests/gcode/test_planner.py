@@ -50,7 +50,7 @@ def words(**axes: st.SearchStrategy[str]) -> st.SearchStrategy[str]:
 
 
 MOVES = st.one_of(
-    words(X=number(-20, 200), Y=number(0, 200), Z=number(0, 20), E=number(-5, 50), F=number(1, 20000)),
+    words(X=number(-20, 200), Y=number(0, 200), Z=number(0, 20), E=number(-5, 50), F=number(60, 20000)),
     words(X=number(100, 100.3), Y=number(100, 100.3), E=number(0, 0.1)),
     st.sampled_from(["G92 E0", "G92 X5", "G91", "G90", "M82", "M83", "G20", "G21", "G4 P0", "M400", "T1", "T0"]),
     st.sampled_from(["M220 S50", "M221 S110"]),
