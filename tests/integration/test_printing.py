@@ -57,7 +57,7 @@ def test_a_file_uploaded_with_print_is_executed_whole_and_once(serial_host: Host
 
 
 @pytest.mark.parametrize(
-    "pty_printer", [("--speed", "0", "--fault", "corrupt=0.0005")], indirect=True, ids=["1 in 2000 bytes"]
+    "pty_printer", [("--speed", "0", "--fault", "corrupt=0.01")], indirect=True, ids=["1 in 100 bytes"]
 )
 def test_damage_on_the_wire_changes_nothing_that_is_executed(serial_host: Host, pty_printer: PtyPrinter) -> None:
     gcode = excerpt(2000)
