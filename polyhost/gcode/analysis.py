@@ -18,7 +18,7 @@ from polyhost.gcode.objects import Objects
 from polyhost.gcode.planner import Planner
 from polyhost.gcode.reader import blocks_of
 
-CHUNK: Final = 1 << 19  # what a processor's cache still holds the columns of
+CHUNK: Final = 3 << 17  # bytes; what a processor's cache still holds the columns of
 BUDGET_S: Final = 30.0
 BUDGET_S_PER_BYTE: Final = 1.0 / 10_000_000
 

@@ -177,7 +177,7 @@ def _words(text: _Text, starts: Ints, is_row: Bools, row_of: Ints) -> tuple[NDAr
     found = np.flatnonzero((marks | 0x20) - 97 < 26)
     lines = line_of[found]
     places = stops[found]
-    keep = is_row[lines] & (places > starts[lines])
+    keep = is_row[lines] & (marks[found] & _CAPITAL != 71)  # the G itself is no word
     semicolons = np.flatnonzero(marks == 59)
     semicolons = semicolons[is_row[line_of[semicolons]]]
     if len(semicolons):
@@ -228,18 +228,30 @@ def _eight(window: NDArray[np.uint64], length: Ints) -> tuple[Floats, NDArray[np
     The characters are one integer, the last of them its highest byte; its bytes are worked on all at once.
     """
     cut = ((8 - length) << 3).astype(np.uint64)
-    text = (window >> cut) << cut
-    differs = text ^ _DOTS
-    dot = (differs - _LOWEST) & ~differs & _HIGHEST  # 0x80 in each byte that is a dot
+    digits = window >> cut
+    digits <<= cut
+    dot = digits ^ _DOTS
+    spare = np.bitwise_not(dot, out=cut)
+    dot -= _LOWEST
+    dot &= spare
+    dot &= _HIGHEST  # 0x80 in each byte that is a dot
     one = dot >> _U7
-    earlier = one - (dot != 0)  # all bits of what is written before the dot
-    digits = text ^ (one * _U2E)  # the dot's byte is 0 now
-    before = digits & earlier
-    digits = ((digits ^ before) | (before << _U8)) & _NIBBLES
+    digits ^= np.multiply(one, _U2E, out=spare)  # the dot's byte is 0 now
+    one -= dot != 0  # all bits of what is written before the dot
+    one &= digits
+    digits ^= one
+    one <<= _U8  # which moves into the dot's place
+    digits |= one
+    digits &= _NIBBLES
     # Each step joins neighbours: digits to pairs, to fours, to eight.
-    digits = (digits * _BY_TEN) >> _U8
-    digits = ((digits & _PAIRS) * _BY_HUNDRED) >> _U16
-    digits = ((digits & _FOURS) * _BY_TEN_THOUSAND) >> _U32
+    digits *= _BY_TEN
+    digits >>= _U8
+    digits &= _PAIRS
+    digits *= _BY_HUNDRED
+    digits >>= _U16
+    digits &= _FOURS
+    digits *= _BY_TEN_THOUSAND
+    digits >>= _U32
     return digits.astype(np.float64), dot
 
 
