@@ -178,7 +178,7 @@ class FileRun:
         self._move(RunSignal.PAUSE_DONE)
 
     def resume(self, *, quietly: bool = False) -> None:
-        if self.state is RunState.RESUMING:
+        if self.state in (RunState.RESUMING, RunState.PRINTING):
             return
         self._move(RunSignal.RESUME)
         if self._paused_at is not None:
