@@ -232,6 +232,8 @@ async def entry(call: Call) -> Encoded:
     if _location(call) == "sdcard":
         raise NotFound(_IN_PRINTER)
     path, files = _canonical(call), call.host.files
+    if not files.exists(path):
+        raise NotFound(f"no file or folder {path!r}")
     try:
         file = files.get(path)
     except NotFound:
