@@ -93,10 +93,12 @@ class EngineClient:
         if self.lost.is_set():
             raise LinkLost("the engine is gone; it is being restarted")
         id = next(self._ids)
-        asked = self._asked[id] = asyncio.get_running_loop().create_future()
+        asked: asyncio.Future[m.Done] = asyncio.get_running_loop().create_future()
+        self._asked[id] = asked
         try:
             self._writer.write(m.frame(msgspec.structs.replace(request, id=id)))
-            return await asyncio.wait_for(asked, answer_s)
+            async with asyncio.timeout(answer_s):
+                return await asked
         except TimeoutError:
             raise LinkLost(f"the engine does not answer ({type(request).__name__}, {answer_s:.0f} s)") from None
         finally:

@@ -109,6 +109,8 @@ class EngineDriver:
         self._pool.released(self)
 
     async def _ask(self, request: m.Request, *, answer_s: float = ANSWER_S) -> m.Done:
+        if not self.held and self._pool.stopping:
+            raise LinkLost(f"no engine holds {self.slug}: this server is stopping")
         try:
             async with asyncio.timeout(RESTART_S):
                 await self._held.wait()

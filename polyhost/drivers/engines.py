@@ -145,7 +145,7 @@ class EnginePool:
         self._engines: dict[int, _Engine] = {}
         self._drivers: dict[str, EngineDriver] = {}
         self._work = asyncio.Event()  # there are drivers without an engine
-        self._stopping = False
+        self.stopping = False  # from `stop` on no engine is started
 
     def driver_for(self, slug: str, settings: config.Printer) -> EngineDriver:
         """The driver of a printer; its `run` has it held by an engine."""
@@ -159,7 +159,8 @@ class EnginePool:
                 surveyed = [self._watched(group, number) for number in self._numbers()]
                 for known in surveyed:
                     with contextlib.suppress(TimeoutError):
-                        await asyncio.wait_for(known.wait(), START_S)
+                        async with asyncio.timeout(START_S):
+                            await known.wait()
                 while True:
                     await self._work.wait()
                     self._work.clear()
@@ -173,7 +174,7 @@ class EnginePool:
 
     async def stop(self, cancel_runs: bool) -> None:
         """End every engine that prints nothing, or all of them, once their machines are safe, if `cancel_runs`."""
-        self._stopping = True
+        self.stopping = True
         async with asyncio.TaskGroup() as group:
             for engine in self._engines.values():
                 group.create_task(self._stop(engine, cancel_runs), name=f"stop engine {engine.number}")
@@ -230,7 +231,7 @@ class EnginePool:
 
     async def _place(self, group: asyncio.TaskGroup) -> None:
         """Have each printer that no engine holds held: by the one that knows it, or has room, or by a new one."""
-        waiting = [driver for driver in self._drivers.values() if not driver.held and not self._stopping]
+        waiting = [driver for driver in self._drivers.values() if not driver.held and not self.stopping]
         for driver in waiting:
             home = self._home_of(driver.slug) or self._with_room()
             if home is None:
@@ -277,7 +278,7 @@ class EnginePool:
         """Keep one engine alive and attached."""
         deaths = 0
         silent_since: float | None = None
-        while not (self._stopping or engine.stopping):
+        while not (self.stopping or engine.stopping):
             try:
                 client, welcome = await EngineClient.attach(engine.socket, lambda heard: self._heard(engine, heard))
             except Malformed as error:
@@ -314,7 +315,7 @@ class EnginePool:
 
     async def _start(self, engine: _Engine) -> None:
         engine.died()
-        if self._stopping:
+        if self.stopping:
             return
         engine.socket.unlink(missing_ok=True)
         engine.start()
@@ -329,7 +330,8 @@ class EnginePool:
         """Return when the connection is gone; an engine that does not answer for 30 s is killed."""
         while not client.lost.is_set():
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(client.lost.wait(), PING_EVERY_S)
+                async with asyncio.timeout(PING_EVERY_S):
+                    await client.lost.wait()
                 return
             try:
                 await client.ask(m.Ping(), answer_s=HUNG_S)
