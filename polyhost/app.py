@@ -44,6 +44,7 @@ from polyhost.web.listening import listen, port_of
 log = logging.getLogger(__name__)
 
 DIALECTS: Final = (octoprint.DIALECT, native.DIALECT)  # the last one owns what nobody else does
+HEARD_WITHIN_S: Final = 3.0  # for engines to tell of runs that went on without a server, before it answers
 RESTART_S: Final = 1.0  # between the end of a broken background part and its next start
 HEAR_S: Final = 5.0  # before the first answer, for engines that print to say so
 
@@ -130,6 +131,7 @@ class App:
                     }.items()
                 ]
                 await self.host.runs.until_heard(HEAR_S)
+                await self.host.runs.until_heard(HEARD_WITHIN_S)
                 await server.serve(application, sockets, stop=self._stop, started=self.started.set)
                 self._say_what_prints(cancel_runs)
                 await self._engines.stop(cancel_runs)
