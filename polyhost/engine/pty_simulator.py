@@ -52,6 +52,7 @@ class Wire:
         self._parts: deque[tuple[float, bytes]] = deque()  # when the first byte began to leave
         self._free_at = 0.0
         self.backlog = 0
+        self.arrived_at = 0.0  # when the last byte taken did
 
     def put(self, data: bytes, now: float) -> None:
         begins = max(now, self._free_at)
@@ -68,7 +69,9 @@ class Wire:
             if passed < 0.0:
                 break
             count = len(data) if not self._byte_s else min(int(passed / self._byte_s + 1e-6), len(data))
-            arrived.append(data[:count])
+            if count:
+                arrived.append(data[:count])
+                self.arrived_at = begins + count * self._byte_s + self._latency_s
             if count < len(data):
                 self._parts[0] = (begins + count * self._byte_s, data[count:])
                 break
@@ -235,8 +238,9 @@ class Runner:
         signal.signal(signal.SIGUSR1, self._on_stats_wanted)
         self._port = Port(self._link)
         print(f"ready {self._link}", flush=True)
+        readable: list[int] = []
         while not self._ending:
-            deadline = self._turn(time.monotonic())
+            deadline = self._turn(time.monotonic(), readable)
             timeout = None if deadline is None else max(0.0, deadline - time.monotonic())
             readable, _, _ = select.select([woken, *self._readers()], [], [], timeout)
             if woken in readable:
@@ -260,8 +264,8 @@ class Runner:
     def _has_room(self) -> bool:
         return self._to_board.backlog < _WIRE_AHEAD and self._simulator.backlog < _BOARD_AHEAD
 
-    def _turn(self, now: float) -> float | None:
-        """Carry what can be carried now; when to come again."""
+    def _turn(self, now: float, readable: list[int]) -> float | None:
+        """Carry what can be carried now; when to come again, if not for one of the `_readers`."""
         if self._stats_wanted:
             self._stats_wanted = False
             self._write_stats()
@@ -269,13 +273,15 @@ class Runner:
         if simulator.unplugged and self._port is not None:
             self._unplug(now)
         port = self._port
-        if port is not None:
+        if port is not None and port.events in readable:
             while changes := port.changes():
                 for opened in changes:
                     self._host_came(now) if opened else self._host_went(now)
-            if port.is_open and self._has_room() and (data := port.read()):
-                self._to_board.put(data if self._rates_match() else _garbled(data), now)
+        if port is not None and port.master in readable and (data := port.read()):
+            self._to_board.put(data if self._rates_match() else _garbled(data), now)
         arrived = self._to_board.take(now)
+        # The board answers when the bytes arrive, not when this process wakes up for it.
+        at = self._to_board.arrived_at if arrived else now
         if self._resets_at is not None:
             if now < self._resets_at:
                 simulator.data_to_send(now)
@@ -283,13 +289,13 @@ class Runner:
             self._resets_at = None
             simulator.open(now)
         elif arrived:
-            simulator.receive(arrived, now)
-        said = simulator.data_to_send(now)
+            simulator.receive(arrived, at)
+        said = simulator.data_to_send(at)
         if port is None or not port.is_open:
             deadlines = [simulator.next_deadline(), self._to_board.next_deadline()]
             return min((at for at in deadlines if at is not None), default=None)
         if said:
-            self._to_host.put(said if self._rates_match() else _garbled(said), now)
+            self._to_host.put(said if self._rates_match() else _garbled(said), at)
         self._unwritten = (self._unwritten + self._to_host.take(now))[-_UNREAD_BYTES:]
         deadlines = [simulator.next_deadline(), self._to_board.next_deadline(), self._to_host.next_deadline()]
         if self._unwritten:
