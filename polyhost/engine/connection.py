@@ -10,6 +10,8 @@ import os
 from collections.abc import Callable, Sequence
 from typing import Final, Protocol
 
+import serial
+
 from polyhost.core.errors import LinkLost, NotNow, PolyhostError
 from polyhost.core.ports import Clock
 from polyhost.core.printer import PrinterSignal, PrinterState, advance_printer
@@ -102,7 +104,8 @@ class Connection:
                     continue
                 self._nudge.clear()
                 with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(self._nudge.wait(), PAUSES_S[min(failures, len(PAUSES_S) - 1)])
+                    async with asyncio.timeout(PAUSES_S[min(failures, len(PAUSES_S) - 1)]):
+                        await self._nudge.wait()
                 failures += 1
         finally:
             self.close("the engine ends")
@@ -135,6 +138,8 @@ class Connection:
         if self._outage:
             log.info("%s: back on %s", self._name, self.port)
             self._outage = ""
+        if self.state is PrinterState.DETECTING:
+            self._signal(PrinterSignal.CONNECT)
         self._signal(PrinterSignal.GREETED)
         self._settle(True)
 
@@ -182,10 +187,16 @@ class Connection:
             return SimulatedPort(self._simulated[1], self._clock.monotonic)
         path, identity = await asyncio.to_thread(port_for, settings, self.identity, self._present)
         baud = settings.baud or RATES[0]
+        opening = asyncio.get_running_loop().run_in_executor(None, open_serial, path, baud)
         try:
-            port = await asyncio.wait_for(asyncio.to_thread(open_serial, path, baud), OPEN_S)
+            async with asyncio.timeout(OPEN_S):
+                port = await asyncio.shield(opening)
         except TimeoutError:
+            opening.add_done_callback(_close_unused)
             raise LinkLost(f"port {path} does not open: the driver hangs; plug the device in anew") from None
+        except asyncio.CancelledError:
+            opening.add_done_callback(_close_unused)
+            raise
         self.port, self.baud, self.identity = path, baud, identity or self.identity
         return SerialPort(port)
 
@@ -203,11 +214,9 @@ class Connection:
             settled = self._settled = asyncio.get_running_loop().create_future()
             self._owner.begin(link)
             wait_s = GREETING_S if not detecting else FIRST_RATE_S if rate == RATES[0] else NEXT_RATE_S
-            try:
-                if await asyncio.wait_for(settled, wait_s):
-                    return True
-            except TimeoutError:
-                pass
+            await asyncio.wait([settled], timeout=wait_s)
+            if settled.done() and settled.result():
+                return True
             if self.link is not link or self.state is PrinterState.FAULTED:
                 return False
         tried = ", ".join(map(str, RATES)) if detecting else str(self.baud)
@@ -242,3 +251,9 @@ class Connection:
             self.fault = fault
         if before != (self.state, self.fault):
             self._owner.state_changed()
+
+
+def _close_unused(opening: asyncio.Future[serial.Serial]) -> None:
+    """A port that opened when nobody waited for it any more."""
+    if not opening.cancelled() and opening.exception() is None:
+        opening.result().close()

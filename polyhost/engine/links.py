@@ -20,6 +20,12 @@ MAX_WAITING: Final = 64 * 1024
 _READ_BYTES: Final = 65536
 _TURNS: Final = 32  # exchanges with the simulator before others get their turn
 
+# Linux: struct termios2 is four flag words, a line discipline (1 byte), 19 control characters, two speeds.
+_TCGETS2: Final = 0x802C542A
+_TCSETS2: Final = 0x402C542B
+_TERMIOS2_BYTES: Final = 44
+_CONTROL_CHARACTERS: Final = 17
+
 Heard = Callable[[bytes], None]
 Lost = Callable[[str], None]
 
@@ -59,9 +65,12 @@ class SerialPort:
 
     def _configure(self) -> None:
         # pyserial reads with VMIN 0, where an empty read may mean "nothing yet"; with VMIN 1 it means "gone".
-        settings = termios.tcgetattr(self._fd)
-        settings[6][termios.VMIN], settings[6][termios.VTIME] = 1, 0
-        termios.tcsetattr(self._fd, termios.TCSANOW, settings)
+        # By termios2, since termios itself would lose a rate such as 250000.
+        settings = bytearray(_TERMIOS2_BYTES)
+        fcntl.ioctl(self._fd, _TCGETS2, settings)
+        settings[_CONTROL_CHARACTERS + termios.VMIN] = 1
+        settings[_CONTROL_CHARACTERS + termios.VTIME] = 0
+        fcntl.ioctl(self._fd, _TCSETS2, settings)
         if not os.ttyname(self._fd).startswith("/dev/pts/"):
             fcntl.ioctl(self._fd, termios.TIOCEXCL)
 

@@ -224,7 +224,8 @@ class Engine:
         self._deserted.clear()
         if self.servers:
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._deserted.wait(), LEAVE_S)
+                async with asyncio.timeout(LEAVE_S):
+                    await self._deserted.wait()
         for server in list(self.servers):
             server.drop()
 

@@ -137,8 +137,6 @@ class DriverContract:
             await rig.driver.disconnect()
         with pytest.raises(NotNow):
             await rig.driver.remove()
-        with pytest.raises(NotNow):
-            await rig.driver.resume("run-1")
         with pytest.raises(NotFound):
             await rig.driver.cancel("run-2")
         await rig.driver.cancel("run-1")

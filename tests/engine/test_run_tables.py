@@ -1,0 +1,62 @@
+"""Scripts with placeholders, the off list, time by layers: rules that need no machine."""
+
+import pytest
+
+from polyhost.core.file import LayerIndex
+from polyhost.core.printer import Temperature
+from polyhost.engine.heaters import all_off, heat_list, off_list
+from polyhost.engine.messages import MachineSettings, VirtualLink
+from polyhost.engine.run import PausePoint, filled, time_at
+
+POINT = PausePoint(x=10.5, y=20.0, z=0.2, e=None, f=1800.0, tool=1, hotend=210.0, bed=60.0, fan=128)
+
+
+@pytest.mark.parametrize(
+    ("line", "sent"),
+    [
+        ("G1 X{x} Y{y} F{f}", [b"G1 X10.5 Y20 F1800"]),
+        ("M109 T{tool} S{hotend}", [b"M109 T1 S210"]),
+        ("M106 S{fan} ; {x} in a comment", [b"M106 S128"]),
+        ("G92 E{e}", []),  # unknown: better not sent than wrong
+        ("M117 {who} is here", [b"M117 {who} is here"]),
+        ("  ; only a comment", []),
+        ("", []),
+    ],
+)
+def test_placeholders_stand_for_what_the_machine_had(line: str, sent: list[bytes]) -> None:
+    assert filled([line], POINT) == sent
+
+
+@pytest.mark.parametrize(
+    ("tools", "bed", "chamber", "commands"),
+    [
+        (1, True, False, (b"M104 S0", b"M140 S0")),
+        (2, True, True, (b"M104 T0 S0", b"M104 T1 S0", b"M140 S0", b"M141 S0")),
+        (1, False, False, (b"M104 S0",)),
+    ],
+)
+def test_the_off_list_names_every_heater(tools: int, bed: bool, chamber: bool, commands: tuple[bytes, ...]) -> None:
+    machine = MachineSettings(VirtualLink(), tools=tools, heated_bed=bed, heated_chamber=chamber)
+    assert off_list(machine) == commands
+
+
+def test_what_was_switched_off_is_heated_all_at_once_and_then_waited_for() -> None:
+    targets = {"tool0": 210.0, "tool1": 0.0, "bed": 60.0, "chamber": 0.0}
+    assert heat_list(targets, 0) == (b"M140 S60", b"M104 T0 S210", b"M190 S60", b"M109 T0 S210")
+    assert heat_list({"tool0": 210.0, "tool1": 190.5}, 1)[-3:] == (b"M109 T0 S210", b"M109 T1 S190.5", b"T1")
+    assert heat_list({}, 0) == ()
+
+
+def test_a_printer_that_says_nothing_is_not_believed_cold() -> None:
+    assert not all_off({})
+    assert not all_off({"tool0": Temperature(25.0)})
+    assert not all_off({"tool0": Temperature(25.0, 0.0), "bed": Temperature(60.0, 60.0)})
+    assert all_off({"tool0": Temperature(25.0, 0.0), "bed": Temperature(60.0, 0.0)})
+
+
+@pytest.mark.parametrize(
+    ("at", "seconds"), [(0, 0.0), (50, 5.0), (100, 10.0), (150, 25.0), (200, 40.0), (300, 70.0), (400, 100.0)]
+)
+def test_planned_time_is_spread_over_the_bytes_of_a_layer(at: int, seconds: float) -> None:
+    layers = LayerIndex((100, 200), (0.2, 0.4), (10.0, 40.0), 100.0)
+    assert time_at(layers, at, 400) == pytest.approx(seconds)
