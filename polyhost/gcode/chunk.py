@@ -27,8 +27,10 @@ RECOVER: Final = 11
 _ROW_KINDS: Final = (0, 1, 2, 3, 5, RETRACT, RECOVER, HOME, SET_POSITION)
 
 # Of the lines that are not rows, those that may matter: by the number of an M command, and by how a comment begins.
-_M_CODES: Final = (*range(3), 73, 82, 83, 84, 104, 109, 140, 141, 190, 191, *range(200, 210), 220, 221)
-_MORE_M_CODES: Final = (226, 400, 486, 566, 600, 601)
+_M_CODES: Final = (
+    *(0, 1, 73, 82, 83, 109, 190, 191, 200, 201, 203, 204, 205, 207, 208, 220, 221),
+    *(226, 400, 486, 566, 600, 601),
+)
 COMMENT_STARTS: Final = (
     *(b";LAYER_C", b"; LAYER_", b";LAYER:", b"; layer ", b";layer ", b"; CHANGE", b"; BEGIN_", b";; --- l"),
     *(b"; printi", b"; stop p", b";MESH:", b";PRINTIN"),
@@ -40,7 +42,7 @@ _WORD = re.compile(rb"([A-Z])\s*([-+]?\d*\.?\d*)", re.IGNORECASE)
 _IS_ROW = np.zeros(100, np.bool_)
 _IS_ROW[list(_ROW_KINDS)] = True
 _IS_M = np.zeros(1000, np.bool_)
-_IS_M[[*_M_CODES, *_MORE_M_CODES]] = True
+_IS_M[[*_M_CODES]] = True
 _CAPITAL = np.uint8(0xDF)
 _BLANKS = np.array([0, 9, 11, 12, 13, 32], np.uint8)
 _OTHER_LETTERS = np.frombuffer(b"GTES", np.uint8)
@@ -176,23 +178,26 @@ def _words(text: _Text, starts: Ints, is_row: Bools, row_of: Ints) -> tuple[NDAr
     stops, marks, line_of = text.stops, text.marks, text.line_of
     found = np.flatnonzero((marks | 0x20) - 97 < 26)
     lines = line_of[found]
-    places = stops[found]
     keep = is_row[lines] & (marks[found] & _CAPITAL != 71)  # the G itself is no word
     semicolons = np.flatnonzero(marks == 59)
     semicolons = semicolons[is_row[line_of[semicolons]]]
     if len(semicolons):
         cut = text.ends.copy()
         cut[line_of[semicolons][::-1]] = stops[semicolons][::-1]  # the first of a line is written last
-        keep &= places < cut[lines]
-    found, lines, places = found[keep], lines[keep], places[keep]
+        keep &= stops[found] < cut[lines]
+    kept = np.flatnonzero(keep)
+    found, lines = found[kept], lines[kept]
 
-    follows = stops[found + 1]
+    begin = stops[found] + 1
+    end = stops[found + 1]
     sign = marks[found + 1]
-    signed = (follows == places + 1) & ((sign == 45) | (sign == 43))
-    end = np.where(signed, stops[np.minimum(found + 2, len(stops) - 1)], follows)
-    length = end - places - 1 - signed
-    values, odd = _numbers(text.windows_before, end, length)
-    np.negative(values, out=values, where=signed & (sign == 45))
+    signed = np.flatnonzero(((sign == 45) | (sign == 43)) & (end == begin))
+    if len(signed):
+        begin[signed] += 1
+        end[signed] = stops[found[signed] + 2]
+    values, odd = _numbers(text.windows_before, end, end - begin)
+    negative = signed[sign[signed] == 45]
+    values[negative] = -values[negative]
     letters = marks[found] & _CAPITAL
     if odd.any():
         letters, lines, values = _reread(text, starts, np.unique(lines[odd]), letters, lines, values)

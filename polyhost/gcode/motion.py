@@ -9,6 +9,7 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Final, NamedTuple
 
+import msgspec
 import numpy as np
 
 from polyhost.gcode.chunk import HOME, RECOVER, RETRACT, SET_POSITION, Bools, Chunk, Event, Floats, Ints
@@ -107,11 +108,6 @@ class Motion:
         self._temperatures = {"bed": ROOM_C, "chamber": ROOM_C}
 
     @property
-    def limits_changed(self) -> bool:
-        """Whether the file itself has set limits (not only accelerations within them)."""
-        return self.limits.source == "file"
-
-    @property
     def last_pause_s(self) -> float:
         """Seconds of waiting that no move came after."""
         return sum(seconds for _, seconds in self._stops)
@@ -172,8 +168,6 @@ class Motion:
                 self._relative_e.change(row, code == "M83")
             case "M73":
                 self.tells_progress = True
-            case "M104" | "M140" | "M141":
-                pass
             case "M109" | "M190" | "M191":
                 self._heat(row, code, words)
             case "M0" | "M1" | "M226" | "M400" | "M600" | "M601":
@@ -203,7 +197,7 @@ class Motion:
         if limits != self.limits:
             if not self._limits_rows:
                 self._limits_rows.append((0, self.limits))
-            self.limits = limits._with(source=source)
+            self.limits = msgspec.structs.replace(limits, source=source)
             self._limits_rows.append((row, self.limits))
 
     def _heat(self, row: int, code: str, words: Mapping[str, float]) -> None:
@@ -398,27 +392,28 @@ class Motion:
         too_steep = np.zeros(len(row))
         for number, axis in enumerate(direction):
             size = np.abs(axis)
-            np.maximum(too_fast, size / limit(number), out=too_fast)
-            np.maximum(too_steep, size / limit(4 + number), out=too_steep)
-        speed = np.maximum(feedrate, np.where(extrudes, limit(17), limit(18)))
+            np.maximum(too_fast, size / limit(_FEEDRATES + number), out=too_fast)
+            np.maximum(too_steep, size / limit(_ACCELERATIONS + number), out=too_steep)
+        speed = np.maximum(feedrate, np.where(extrudes, limit(_LEAST_FEEDRATE), limit(_LEAST_TRAVEL_FEEDRATE)))
         speed = np.minimum(speed, 1.0 / too_fast)
-        acceleration = np.where(toolhead, np.where(extrudes, limit(12), limit(14)), limit(13))
+        acceleration = np.where(extrudes, limit(_PRINT), limit(_TRAVEL))
+        acceleration = np.where(toolhead, acceleration, limit(_RETRACTION))
         acceleration = np.minimum(acceleration, 1.0 / too_steep)
-        corner = limit(16)
+        corner = limit(_CORNER)
         from_rest, pause = self._rests(row)
         return Blocks(
             velocity=PerAxis(*(axis * speed for axis in direction)),
             speed=speed,
             length=length,
             acceleration=acceleration,
-            jerk=PerAxis(limit(8), limit(9), limit(10), limit(11)),
-            deviation=np.where(corner > 0, corner, limit(15) * acceleration),
+            jerk=PerAxis(*(limit(_JERKS + number) for number in range(4))),
+            deviation=np.where(corner > 0, corner, limit(_DEVIATION) * acceleration),
             from_rest=from_rest,
             pause=pause,
         )
 
     def _limits_over(self, row: Ints) -> Callable[[int], Floats]:
-        """What gives the n-th of `_vector`'s limits for each move, or one for all."""
+        """What gives the n-th limit (see `_vector`) for each move, or one for all."""
         if not self._limits_rows:
             vector = _vector(self.limits)
             return lambda number: np.asarray(vector[number])
@@ -517,9 +512,13 @@ def _arcs_of(chunk: Chunk, scale: Floats, plane: Floats, ends: list[Floats], cha
     )
 
 
+# Limits as numbers in a row: four each, then one each.
+_FEEDRATES, _ACCELERATIONS, _JERKS = 0, 4, 8
+_PRINT, _RETRACTION, _TRAVEL, _DEVIATION, _CORNER, _LEAST_FEEDRATE, _LEAST_TRAVEL_FEEDRATE = range(12, 19)
+
+
 def _vector(limits: Limits) -> list[float]:
-    """Feedrates (0 to 3), accelerations (4 to 7), jerks (8 to 11), accelerations of prints, retractions and travels,
-    junction deviation (15), what a corner velocity makes of it (16), least feedrates (17, 18)."""
+    """`limits` by the numbers above, within what can be reckoned with."""
     corner = limits.corner_velocity**2 * (math.sqrt(2.0) - 1.0)
     accelerations = (limits.acceleration, limits.retract_acceleration, limits.travel_acceleration)
     return [
