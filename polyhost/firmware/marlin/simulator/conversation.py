@@ -1,8 +1,7 @@
 """The firmware's half of the numbered-line protocol, and the clock of the machine behind it.
 
-Follows Marlin 2.1: a receive buffer and a few command slots; a line is checked when it enters a slot (number, then
-checksum) and asked for again with ``Resend:`` when it is not as it should be, which also empties the input; a command
-is acknowledged when it is done, and a move is done when the planner has taken it.
+Follows Marlin 2.1: a receive buffer (`intake`) and a few command slots; a command is acknowledged when it is done, and
+a move is done when the planner has taken it.
 
 Two clocks: the conversation's own habits (``busy``, automatic reports) go by the caller's seconds, the machine's
 (moves, heat, dwell, boot) run `speed` times as fast, or take no time at all when `speed` is 0.
@@ -19,15 +18,13 @@ from polyhost.firmware.marlin.simulator import heat
 from polyhost.firmware.marlin.simulator.board import Board, Taking, Until, Wait, line
 from polyhost.firmware.marlin.simulator.dispatch import execute
 from polyhost.firmware.marlin.simulator.faults import BadCable, Fault, Misfortune
+from polyhost.firmware.marlin.simulator.intake import Intake
 from polyhost.firmware.marlin.simulator.machine import Machine
 
-MAX_BACKLOG_BYTES: Final = 1 << 16  # of input, where the link holds back what does not fit
 MAX_SAID_BYTES: Final = 1 << 20  # kept while nobody listens
 CARD_LINES_AT_ONCE: Final = 200  # before the caller is given a turn
-REFUSED_SHARE: Final = 0.1  # of the lines, while a number of refusals is being used up
 
 _EMERGENCY: Final = re.compile(rb"\s*(?:N-?\d+\s*)?(M(?:108|112|410|876))(?!\d)(.*)", re.DOTALL)
-_NUMBERED: Final = re.compile(rb"N\s*(-?\d*)\s*(.*)", re.DOTALL)
 _CODES: Final = frozenset(b"GMTgmt")
 _DEFAULT: Final = Machine()
 
@@ -54,7 +51,6 @@ class Simulator:
         self.board = Board(machine, self._say, instant=speed <= 0.0, seed=seed)
         self.record = record
         self.executed = 0
-        self.resends = 0  # lines asked for again since the simulator was made
         self.boots = 0
         self.halted = False
         self.unplugged = False
@@ -63,7 +59,7 @@ class Simulator:
         self._undigested: list[bytes] = []
         self._to_board, self._from_board = BadCable(seed), BadCable(seed + 1)
         self._lose_ok, self._double_ok, self._refuse = (Misfortune(seed + n) for n in (2, 3, 4))
-        self._refused: int | None = None
+        self._intake = Intake(self.board, self._refuse)
         self._delay_s = 0.0
         self._late: deque[tuple[float, bytes]] = deque()
         self._said: list[bytes] = []
@@ -91,6 +87,11 @@ class Simulator:
         return self.board.last_line
 
     @property
+    def resends(self) -> int:
+        """Lines asked for again since the simulator was made."""
+        return self._intake.asked_again
+
+    @property
     def digest(self) -> str:
         """Over all bodies executed, each with a newline behind it."""
         if self._undigested:
@@ -102,7 +103,7 @@ class Simulator:
     @property
     def backlog(self) -> int:
         """Bytes received that found no command slot yet."""
-        return self._waiting_bytes + len(self._tail)
+        return self._intake.backlog
 
     def receive(self, data: bytes, now: float) -> None:
         """Take what arrives at `now`, cut anywhere."""
@@ -110,15 +111,7 @@ class Simulator:
         if self.unplugged or self.halted or self._deaf:
             return
         data = self._to_board.carry(data)
-        if not self.machine.strict_rx:
-            self._take_in(data[: max(0, MAX_BACKLOG_BYTES - self._waiting_bytes)])
-            return
-        while data:
-            room = self.machine.rx_bytes - self._waiting_bytes
-            if self._lines:
-                room -= len(self._tail)
-            if room <= 0:
-                return
+        while data and not self.halted and (room := self._intake.room):  # what does not fit is lost
             self._take_in(data[:room])
             data = data[room:]
 
@@ -180,9 +173,7 @@ class Simulator:
     # ------------------------------------------------------------------ resets and stops
 
     def _forget(self) -> None:
-        self._lines: deque[bytes] = deque()
-        self._waiting_bytes = 0  # of `_lines`
-        self._tail = b""
+        self._intake.clear()
         self._slots: deque[Command] = deque()
         self._taking: Taking | None = None
         self._taken: Command = (None, b"", False)
@@ -217,6 +208,7 @@ class Simulator:
 
     def _kill(self, reason: bytes) -> None:
         self._forget()
+        self._catch_up()
         board = self.board
         board.card.printing = False
         for heater in board.heaters().values():
@@ -246,23 +238,13 @@ class Simulator:
     # ------------------------------------------------------------------ lines
 
     def _take_in(self, data: bytes) -> None:
-        if b"\r" in data:
-            data = data.replace(b"\r", b"\n")
-        if b"\n" not in data:
-            self._tail = (self._tail + data)[: self.machine.command_bytes]
-            return
-        *lines, tail = (self._tail + data).split(b"\n")
-        self._tail = tail[: self.machine.command_bytes]
-        for text in lines:
-            if not text:
-                continue
-            self._lines.append(text)
-            self._waiting_bytes += len(text) + 1
+        for text in self._intake.take(data):
             if self.machine.emergency_parser and b"M" in text:
                 self._emergency(text)
                 if self.halted:
                     return
-        self._pump()
+        if self._intake:
+            self._pump()
 
     def _emergency(self, text: bytes) -> None:
         """Do at once what must not wait for its turn."""
@@ -288,75 +270,15 @@ class Simulator:
             self._step()
 
     def _next_line(self) -> Command | None:
-        """The next line that is as it should be; what is not is asked for again."""
-        while self._lines:
-            text = self._lines.popleft()
-            self._waiting_bytes -= len(text) + 1
-            if len(text) > self.machine.command_bytes:
-                text = text[: self.machine.command_bytes]
-            if b";" in text:
-                text = text.partition(b";")[0]
-            number: int | None = None
-            if text[:1] == b"N" or (text[:1].isspace() and text.lstrip()[:1] == b"N"):
-                text = text.lstrip()
-                head, star, check = text.rpartition(b"*")
-                try:
-                    word, _, body = (head if star else text).partition(b" ")
-                    number = int(word[1:])
-                except ValueError:
-                    match = _NUMBERED.match(head if star else text)
-                    assert match is not None
-                    number, body = int(match[1] or b"0"), match[2]
-                board = self.board
-                renumbering = b"M110" in body
-                if renumbering and b"N" in body:
-                    match = _NUMBERED.match(body, body.index(b"N"))
-                    assert match is not None
-                    number = int(match[1] or b"0")
-                if number != board.last_line + 1 and not renumbering:
-                    self._ask_again("Line Number is not Last Line Number+1")
-                    continue
-                if not star:
-                    self._ask_again("No Checksum with line number")
-                    continue
-                try:
-                    sound = int(check) == _xor(head)
-                except ValueError:
-                    sound = False
-                if not sound or self._refuses(number):
-                    self._ask_again("checksum mismatch")
-                    continue
-                board.last_line = number
-                text = body
-            elif b"*" in text:  # a checksum without a number is not looked at
-                text = text.partition(b"*")[0]
-            body = text.strip()
-            if body:
-                if not self.machine.emergency_parser and body[:1] == b"M":
-                    self._emergency(body)
-                    if self.halted:
-                        return None
-                return number, body, False
-        return None
-
-    def _refuses(self, number: int) -> bool:
-        """Whether a sound line is taken for a damaged one."""
-        if self._refuse.counted and number == self._refused:
-            self._refused = None
-            return False
-        if self._refuse.strikes(REFUSED_SHARE):
-            self._refused = number
-            return True
-        return False
-
-    def _ask_again(self, why: str) -> None:
-        """Report a bad line, empty the input, ask for the line that should have come."""
-        last = self.board.last_line
-        self.resends += 1
-        self._lines.clear()
-        self._waiting_bytes = 0
-        self._tail = b""
-        self._say(f"Error:{why}, Last Line: {last}\nResend: {last + 1}\nok\n".encode())
+        taken = self._intake.next_line()
+        if taken is None:
+            return None
+        number, body = taken
+        if not self.machine.emergency_parser and body[:1] == b"M":
+            self._emergency(body)
+            if self.halted:
+                return None
+        return number, body, False
 
     # ------------------------------------------------------------------ commands
 
@@ -366,7 +288,7 @@ class Simulator:
         card_lines = 0
         while True:
             if self._taking is not None:
-                if not self._lines or len(self._slots) >= self.machine.command_slots - 1:
+                if not self._intake or len(self._slots) >= self.machine.command_slots - 1:
                     break
                 if (queued := self._next_line()) is not None:
                     self._slots.append(queued)
@@ -556,15 +478,3 @@ def _due(at: float, every_s: float, now: float) -> float:
     if not every_s:
         return inf
     return at if at < inf and at <= now + every_s else now + every_s
-
-
-def _xor(data: bytes) -> int:
-    """The checksum of a line of up to 128 bytes: all of them exclusive-or, folded in halves."""
-    folded = int.from_bytes(data, "little")
-    folded ^= folded >> 512
-    folded ^= folded >> 256
-    folded ^= folded >> 128
-    folded ^= folded >> 64
-    folded ^= folded >> 32
-    folded ^= folded >> 16
-    return (folded ^ folded >> 8) & 0xFF
