@@ -33,6 +33,7 @@ LOCAL: Final = Caller(name="local", role=Role.ADMINISTRATOR)
 """Whoever reaches the Unix socket in the owner's runtime folder."""
 
 SETUP_TRIES: Final = 10
+MAX_NAME_BYTES: Final = 64
 MIN_PASSWORD: Final = 8
 MAX_PASSWORD: Final = 1024
 MAX_USERS: Final = 1000
@@ -85,7 +86,6 @@ class Accounts:
         self._by_pair = Throttle(clock, 5, 60.0)
         self._by_address = Throttle(clock, 20, 3600.0)
         self._hasher = argon2.PasswordHasher(time_cost=2, memory_cost=19456, parallelism=1)
-        self._nobody = self._hasher.hash(secrets.token_hex(16))
         self._verifiers = ThreadPoolExecutor(_VERIFYING_AT_ONCE, "argon2")
         self._verifying = 0
         self._changing = asyncio.Lock()
@@ -315,7 +315,7 @@ class Accounts:
         """The user whose name and password these are."""
         if self.setup_needed:
             raise SetupNeeded("setup needed")
-        name = unicodedata.normalize("NFC", name)
+        name = unicodedata.normalize("NFC", name)[:MAX_NAME_BYTES]  # throttles remember it
         source = _network(address)
         self._by_address.check(source)
         self._by_pair.check(source, name)
@@ -324,7 +324,7 @@ class Accounts:
         # Counted before the answer is known, so that many at once are no way round.
         self._by_address.note(source)
         self._by_pair.note(source, name)
-        user, password_hash = self._users.get(name, (None, self._nobody))
+        user, password_hash = self._users.get(name, (None, None))
         is_right = len(password) <= MAX_PASSWORD and await self._verify(password_hash, password)
         if not is_right or user is None or not user.active or self._users.get(name) != (user, password_hash):
             log.warning("a log-in from %s failed", address)
@@ -397,7 +397,7 @@ class Accounts:
     async def _hash(self, password: str) -> str:
         return await asyncio.get_running_loop().run_in_executor(self._verifiers, self._hasher.hash, password)
 
-    async def _verify(self, password_hash: str, password: str) -> bool:
+    async def _verify(self, password_hash: str | None, password: str) -> bool:
         self._verifying += 1
         try:
             loop = asyncio.get_running_loop()
@@ -413,8 +413,10 @@ def checked_user_name(name: str) -> str:
         size = len(name.encode())
     except UnicodeEncodeError:
         raise Malformed("a user name must be valid Unicode") from None
-    if not 1 <= size <= 64 or name != name.strip() or _has_control(name) or "/" in name:
-        raise Malformed("a user name has 1 to 64 bytes, no blanks at its ends, no / and no control characters")
+    if not 1 <= size <= MAX_NAME_BYTES or name != name.strip() or _has_control(name) or "/" in name:
+        raise Malformed(
+            f"a user name has 1 to {MAX_NAME_BYTES} bytes, no blanks at its ends, no / and no control characters"
+        )
     return name
 
 
@@ -428,8 +430,12 @@ def checked_password(password: str) -> str:
     return password
 
 
-def _matches(hasher: argon2.PasswordHasher, password_hash: str, password: str) -> bool:
+def _matches(hasher: argon2.PasswordHasher, password_hash: str | None, password: str) -> bool:
+    """Takes as long for a user who is not there as for one who is."""
     try:
+        if password_hash is None:
+            hasher.hash(password)
+            return False
         return hasher.verify(password_hash, password)
     except (argon2.exceptions.VerificationError, argon2.exceptions.InvalidHashError, UnicodeEncodeError):
         return False
