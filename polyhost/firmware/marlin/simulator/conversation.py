@@ -70,8 +70,6 @@ class Simulator:
         self._silent_until = 0.0
         self._forget()
 
-    # ------------------------------------------------------------------ the link
-
     def open(self, now: float) -> None:
         """The port was opened: DTR resets the board."""
         self.unplugged = False
@@ -170,8 +168,6 @@ class Simulator:
             case Fault.RESEND:
                 self._refuse.set(argument)
 
-    # ------------------------------------------------------------------ resets and stops
-
     def _forget(self) -> None:
         self._intake.clear()
         self._slots: deque[Command] = deque()
@@ -235,8 +231,6 @@ class Simulator:
         self._said.clear()
         self._said_bytes = 0
 
-    # ------------------------------------------------------------------ lines
-
     def _take_in(self, data: bytes) -> None:
         for text in self._intake.take(data):
             if self.machine.emergency_parser and b"M" in text:
@@ -279,8 +273,6 @@ class Simulator:
             if self.halted:
                 return None
         return number, body, False
-
-    # ------------------------------------------------------------------ commands
 
     def _pump(self) -> None:
         """Execute what has come, up to the first command that takes time; fill the slots behind that."""
@@ -387,8 +379,6 @@ class Simulator:
             return None
         body = text.partition(b";")[0].strip()
         return (None, body, True) if body else None
-
-    # ------------------------------------------------------------------ time
 
     def _machine_time(self, now: float) -> float:
         return (now - self._origin) * self._speed
