@@ -93,7 +93,7 @@ class Latest:
     Bounded: beyond `bound` keys the oldest goes.
     """
 
-    def __init__(self, bound: int = 64) -> None:
+    def __init__(self, bound: int) -> None:
         self._bound = bound
         self._kept: dict[object, tuple[tuple[object, ...], Any]] = {}
 

@@ -32,6 +32,8 @@ NOSNIFF: Final = (b"x-content-type-options", b"nosniff")
 _GET_HEADERS: Final[Headers] = [(b"cache-control", b"max-age=0"), NOSNIFF]
 _OTHER_HEADERS: Final[Headers] = [(b"cache-control", b"no-store, no-cache, must-revalidate"), NOSNIFF]
 _STALLED_READER_S: Final = 30.0
+_KEPT_ANSWERS: Final = 2048  # of a few KB, two or three for each printer
+_KEPT_LISTS: Final = 16  # of up to some MB, one for each host name that clients use
 
 
 class Application:
@@ -52,7 +54,8 @@ class Application:
         self.host = host
         self.dialects = tuple(dialects)
         self.closing = asyncio.Event()  # streams without an end stop when this is set
-        self._latest = Latest()
+        self._latest = Latest(_KEPT_ANSWERS)
+        self._lists = Latest(_KEPT_LISTS)
         self._router = Router(dialects)
         by_name = {dialect.name: dialect for dialect in dialects}
         self._doors = {port: by_name[name] for port, name in (doors or {}).items()}
@@ -103,7 +106,7 @@ class Application:
         client = scope.get("client")
         peer = self._peers.peer(client[0] if client else "", scope.get("server"), scope["scheme"], headers)
         slug, below = split_prefix(path)
-        call = Call(self.host, scope, receive, headers, peer, slug, self._latest)
+        call = Call(self.host, scope, receive, headers, peer, slug, self._latest, self._lists)
         self._guard.identify(call)
         found = self._router.find(below)
         route = None
@@ -162,12 +165,15 @@ class Application:
             case Stored():
                 await _send_file(answer, extra, scope, receive, send)
             case Streamed():
-                await self._stream(answer, extra, receive, send)
+                await self._stream(answer, extra, scope, receive, send)
 
-    async def _stream(self, answer: Streamed, extra: Headers, receive: Receive, send: Send) -> None:
+    async def _stream(self, answer: Streamed, extra: Headers, scope: Scope, receive: Receive, send: Send) -> None:
         """Send until the chunks end, the client goes, the client stops reading for 30 s, or the server closes."""
         kind = (b"content-type", answer.content_type.encode())
         await send({"type": "http.response.start", "status": 200, "headers": [kind, *extra]})
+        if scope["method"] == "HEAD":
+            await send({"type": "http.response.body", "body": b""})
+            return
 
         async def pump() -> None:
             async with contextlib.aclosing(answer.chunks()) as chunks:

@@ -39,6 +39,7 @@ class Call:
         "headers",
         "host",
         "latest",
+        "lists",
         "params",
         "peer",
         "prefixed",
@@ -54,14 +55,20 @@ class Call:
         peer: Peer,
         prefixed: str | None,
         latest: Latest,
+        lists: Latest,
     ) -> None:
-        """`prefixed` is the slug of a path that began with ``/p/<slug>``; `latest` outlives the request."""
+        """`prefixed` is the slug of a path that began with ``/p/<slug>``.
+
+        What routes keep outlives the request: small answers, one for each printer, in `latest`, and long ones, for
+        which the client's own words may be part of the key, in `lists`.
+        """
         self.host = host
         self.scope = scope
         self.headers = headers
         self.peer = peer
         self.prefixed = prefixed
         self.latest = latest
+        self.lists = lists
         self.params: dict[str, str] = {}
         self.caller: Caller = GUEST
         self.csrf = ""  # the token of the cookie's session, when that is who calls

@@ -64,7 +64,10 @@ async def test_a_stranger_hears_why(one: Hosted) -> None:
 async def test_the_host(one: Hosted) -> None:
     async with one.client(role=Role.VIEWER) as client:
         assert (await client.get(f"{V1}/host")).json() == {
-            "name": "Polyhost", "version": "0.1.0", "needs_setup": False, "printers": 1
+            "name": "Polyhost",
+            "version": "0.1.0",
+            "needs_setup": False,
+            "printers": 1,
         }
 
 
@@ -197,9 +200,14 @@ class TestFollow:
             return {"type": "http.disconnect"}
 
         scope = {
-            "type": "http", "method": "GET", "scheme": "http", "raw_path": b"/native/v1/printers/one/follow",
-            "query_string": b"", "headers": [(b"x-api-key", one.keys[Role.VIEWER].encode())],
-            "server": ("127.0.0.1", 8080), "client": ("127.0.0.1", 9),
+            "type": "http",
+            "method": "GET",
+            "scheme": "http",
+            "raw_path": b"/native/v1/printers/one/follow",
+            "query_string": b"",
+            "headers": [(b"x-api-key", one.keys[Role.VIEWER].encode())],
+            "server": ("127.0.0.1", 8080),
+            "client": ("127.0.0.1", 9),
         }
         await asyncio.wait_for(one.application(scope, receive, send), 10)  # type: ignore[arg-type]
         return lines
@@ -259,9 +267,14 @@ class TestFiles:
             answered.append(message)
 
         scope = {
-            "type": "http", "method": "PUT", "scheme": "http", "raw_path": b"/native/v1/files/a.gcode",
-            "query_string": b"", "headers": [(b"x-api-key", one.keys[Role.OPERATOR].encode())],
-            "server": ("127.0.0.1", 8080), "client": ("127.0.0.1", 9),
+            "type": "http",
+            "method": "PUT",
+            "scheme": "http",
+            "raw_path": b"/native/v1/files/a.gcode",
+            "query_string": b"",
+            "headers": [(b"x-api-key", one.keys[Role.OPERATOR].encode())],
+            "server": ("127.0.0.1", 8080),
+            "client": ("127.0.0.1", 9),
         }
         await one.application(scope, receive, send)  # type: ignore[arg-type]
         assert not answered

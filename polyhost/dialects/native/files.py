@@ -27,7 +27,7 @@ class Change(msgspec.Struct):
 async def library(call: Call) -> Encoded:
     files, deep, path = call.host.files, call.flag("recursive"), call.query.get("folder", "")
     folder = files.folder(path)
-    return call.latest.get(
+    return call.lists.get(
         ("native files", folder.path, deep),
         (files.revision,),
         lambda: encoded(view_of_folder(call.host, folder, deep=deep)),

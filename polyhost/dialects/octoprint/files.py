@@ -139,13 +139,17 @@ class Listing(msgspec.Struct, frozen=True):
         return headers
 
 
-def entries_of(host: Host, folder: Folder, base: str, *, deep: bool, kind: str) -> list[FolderEntry | FileEntry]:
-    """What is in `folder`; `kind` leaves out files of other types, folders stay."""
+def entries_of(
+    host: Host, folder: Folder, base: str, *, deep: bool, has_gcode: bool = True
+) -> list[FolderEntry | FileEntry]:
+    """What is in `folder`; only its folders unless G-code is wanted, for every file of ours is that."""
     entries: list[FolderEntry | FileEntry] = [
-        folder_entry_of(host, child, base, entries_of(host, child, base, deep=True, kind=kind) if deep else [])
+        folder_entry_of(
+            host, child, base, entries_of(host, child, base, deep=True, has_gcode=has_gcode) if deep else []
+        )
         for child in folder.folders.values()
     ]
-    if kind in {"", "machinecode", "gcode"}:
+    if has_gcode:
         entries += [entry_of(file, host.runs.statistics(file.path), base) for file in folder.files.values()]
     return entries
 
@@ -217,12 +221,12 @@ async def location(call: Call) -> Encoded:
 
 def _library(call: Call) -> Encoded:
     files, base = call.host.files, call.base
-    deep, kind = call.flag("recursive"), call.query.get("filter", "")
+    deep, has_gcode = call.flag("recursive"), call.query.get("filter", "") in {"", "machinecode", "gcode"}
 
     def make() -> Listing:
-        return _listing(call, entries_of(call.host, files.tree(), base, deep=deep, kind=kind))
+        return _listing(call, entries_of(call.host, files.tree(), base, deep=deep, has_gcode=has_gcode))
 
-    listing = call.latest.get(("octoprint files", base, deep, kind), (files.revision,), make)
+    listing = call.lists.get(("octoprint files", base, deep, has_gcode), (files.revision,), make)
     free, total = files.free_space()
     return _answer(call, listing, FileList(msgspec.Raw(listing.files), free, total))
 
@@ -238,7 +242,7 @@ async def entry(call: Call) -> Encoded:
         file = files.get(path)
     except NotFound:
         folder = files.folder(path)
-        children = entries_of(call.host, folder, call.base, deep=call.flag("recursive"), kind="")
+        children = entries_of(call.host, folder, call.base, deep=call.flag("recursive"))
         found: FileEntry | FolderEntry = folder_entry_of(call.host, folder, call.base, children)
     else:
         found = entry_of(file, call.host.runs.statistics(path), call.base)
