@@ -9,12 +9,14 @@ import re
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 import msgspec
 
 from polyhost.core.errors import Malformed
 from polyhost.core.printer import PrinterProfile
+
+MAX_EXTRUDERS: Final = 32
 
 
 class _Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -117,15 +119,32 @@ def read_config(path: Path) -> Config:
     except msgspec.ValidationError as error:
         raise Malformed(f"{path}: {error}{_nearest(tree, str(error))}") from error
     for number, printer in enumerate(config.printers, 1):
-        if not re.fullmatch(r"[a-z0-9_-]{1,64}", printer.slug):
-            raise Malformed(f"{path}: printer {number}: the slug {printer.slug!r} must be of a-z, 0-9, _ and -")
-        if printer.driver == "serial" and not printer.port:
-            raise Malformed(f'{path}: printer {printer.slug!r} is serial and names no port; add port = "/dev/…"')
+        try:
+            check_printer(printer)
+        except Malformed as error:
+            raise Malformed(f"{path}: printer {number}: {error}") from error
     slugs = [printer.slug for printer in config.printers]
     for slug in slugs:
         if slugs.count(slug) > 1:
             raise Malformed(f"{path}: two printers are called {slug!r}; give each its own slug")
     return config
+
+
+def check_printer(printer: Printer) -> None:
+    """`Malformed` when `printer` cannot be one, whoever named it."""
+    if not re.fullmatch(r"[a-z0-9_-]{1,64}", printer.slug):
+        raise Malformed(f"the slug {printer.slug!r} must be 1 to 64 of a-z, 0-9, _ and -")
+    if printer.driver == "serial" and not printer.port:
+        raise Malformed(f'{printer.slug!r} is serial and names no port; add port = "/dev/…"')
+    if len(printer.name.encode("utf-8", "replace")) > 255 or not (printer.name or printer.slug).isprintable():
+        raise Malformed(f"the name of {printer.slug!r} must be at most 255 bytes, without control characters")
+    if not (0 <= printer.speed < float("inf")):
+        raise Malformed(f"the speed of {printer.slug!r} must be 0 or more, not {printer.speed}")
+    if not 1 <= printer.profile.extruders <= MAX_EXTRUDERS:
+        raise Malformed(f"{printer.slug!r} must have 1 to {MAX_EXTRUDERS} extruders")
+    for number in (printer.baud, printer.listen, printer.window_lines, printer.window_bytes):
+        if number < 0:
+            raise Malformed(f"a number of {printer.slug!r} is below 0: {number}")
 
 
 def _nearest(tree: Mapping[str, Any], error: str) -> str:

@@ -5,7 +5,6 @@ Whether a printer may be moved or heated now is decided here, once, for every AP
 
 import asyncio
 import logging
-import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Final, Protocol
 
@@ -183,10 +182,7 @@ class Printers:
     async def add(self, settings: config.Printer, by: Caller) -> Printer:
         """A new printer; `NotNow` when its slug is taken."""
         _needs(by, Permission.SETTINGS, None)
-        if not re.fullmatch(r"[a-z0-9_-]{1,64}", settings.slug):
-            raise Malformed(f"the slug {settings.slug!r} must be 1 to 64 of a-z, 0-9, _ and -")
-        if settings.driver == "serial" and not settings.port:
-            raise Malformed("a serial printer needs a port")
+        config.check_printer(settings)
 
         async def add() -> Printer:
             async with self._changing:

@@ -174,7 +174,12 @@ async def test_printers_come_and_go(tmp_path: Path) -> None:
         assert [p.slug for p in world.printers.all()] == ["mk3", "ender"]
         with pytest.raises(NotNow, match="already"):
             await world.printers.add(config.Printer("ender", "virtual"), ADMIN)
-        for wrong in (config.Printer("No Slug", "virtual"), config.Printer("x", "serial")):
+        for wrong in (
+            *(config.Printer("No Slug", "virtual"), config.Printer("x", "serial"), config.Printer("", "virtual")),
+            *(config.Printer("x", "virtual", name="a\nb"), config.Printer("x", "virtual", name="\ud800")),
+            *(config.Printer("x", "virtual", speed=NAN), config.Printer("x", "virtual", speed=-1.0)),
+            config.Printer("x", "virtual", profile=PrinterProfile(extruders=10**9)),
+        ):
             with pytest.raises(Malformed):
                 await world.printers.add(wrong, ADMIN)
         with pytest.raises(NotNow, match="settings file"):
