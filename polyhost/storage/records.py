@@ -19,7 +19,7 @@ from typing import Any, Final, NamedTuple, Self, TypeVar
 import msgspec
 
 from polyhost.config import Printer
-from polyhost.core.errors import NotNow, PolyhostError
+from polyhost.core.errors import Damaged, NoSpace, NotNow, PolyhostError
 from polyhost.core.file import Analysis, File, Metadata
 from polyhost.core.job import ENDED, Prints, Run, RunState
 from polyhost.core.ports import OnDisk, StoredFile
@@ -59,10 +59,13 @@ class Records:
     def open(cls, folder: Path) -> Self:
         """Check, upgrade and open; blocking.  Raises what `schema.open_database` does.
 
-        `NotNow` when another server has the folder.
+        `NotNow` when another server has the folder, `NoSpace` when there can be no such folder.
         """
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        lock = _lock(folder)
+        try:
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            lock = _lock(folder)
+        except OSError as error:
+            raise NoSpace(f"{folder} cannot be the data folder: {error.strerror}; name another with --data") from error
         try:
             writing = schema.open_database(folder)
         except PolyhostError:
@@ -158,6 +161,9 @@ class Records:
             return work(self._reading)
         except sqlite3.Error as error:
             raise schema.error_of(error) from error
+        except (msgspec.MsgspecError, ValueError) as error:
+            way_out = schema.way_out(self.folder)
+            raise Damaged(f"{schema.NAME} holds what was never written there ({error}); {way_out}") from error
 
     async def _execute(self, sql: str, values: tuple[object, ...], *, durable: bool = True) -> int:
         """How many rows `sql` changed."""

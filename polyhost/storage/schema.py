@@ -52,9 +52,9 @@ def open_database(folder: Path) -> sqlite3.Connection:
     is_new = not path.exists() or not path.stat().st_size
     if is_new and (lived := _signs_of_life(folder)):
         what = "is empty" if path.exists() else "is missing"
-        raise Damaged(f"{path} {what}, yet {lived} is there; {_way_out(folder)}")
+        raise Damaged(f"{path} {what}, yet {lived} is there; {way_out(folder)}")
     if not is_new and not _begins_as_database(path):
-        raise Damaged(f"{path} is damaged (it does not begin as a database does); {_way_out(folder)}")
+        raise Damaged(f"{path} is damaged (it does not begin as a database does); {way_out(folder)}")
     connection = None
     try:
         connection = connect(path)
@@ -67,7 +67,7 @@ def open_database(folder: Path) -> sqlite3.Connection:
             connection.close()
         meant = error_of(error)
         if isinstance(meant, Damaged):
-            raise Damaged(f"{path} is damaged ({error}); {_way_out(folder)}") from error
+            raise Damaged(f"{path} is damaged ({error}); {way_out(folder)}") from error
         raise meant from error
     except PolyhostError:
         if connection is not None:
@@ -116,7 +116,8 @@ def _backups(backups: Path) -> list[Path]:
     return [path for _, path in sorted(dated)]
 
 
-def _way_out(folder: Path) -> str:
+def way_out(folder: Path) -> str:
+    """What a person can do whose database cannot be used: the newest backup, or a new beginning."""
     kept = _backups(folder / "backups")
     anew = f"to begin anew, move {folder} away"
     return f"restore {kept[-1]} in its place, or, {anew}" if kept else f"there is no backup; {anew}"
@@ -130,12 +131,12 @@ def _begins_as_database(path: Path) -> bool:
 def _check(connection: sqlite3.Connection, path: Path, folder: Path) -> None:
     found = [str(row[0]).replace("\n", " ") for row in connection.execute("PRAGMA quick_check(3)")]
     if found != ["ok"]:
-        raise Damaged(f"{path} is damaged ({'; '.join(found)}); {_way_out(folder)}")
+        raise Damaged(f"{path} is damaged ({'; '.join(found)}); {way_out(folder)}")
     version, newest = _version(connection), migrations()[-1][0]
     if version > newest:
         raise Damaged(
             f"{path} was written by a newer version (schema {version}, this one knows {newest}); "
-            f"install that version again, or {_way_out(folder)}"
+            f"install that version again, or {way_out(folder)}"
         )
 
 

@@ -264,3 +264,9 @@ def test_killed_in_the_middle_of_commits_nothing_answered_is_lost(tmp_path: Path
 def _ended(run: Run, state: RunState, ended_at: float, printing_s: float = 50.0) -> Run:
     values = {field: getattr(run, field) for field in run.__struct_fields__}
     return Run(**values | {"state": state, "ended_at": ended_at, "printing_s": printing_s, "reason": "because"})
+
+
+@pytest.mark.parametrize("folder", ["/proc/nothing", "/dev/null", "/dev/null/below"])
+def test_what_cannot_be_a_folder_is_refused(folder: str) -> None:
+    with pytest.raises(NoSpace, match=f"{folder} cannot be the data folder"):
+        Records.open(Path(folder))

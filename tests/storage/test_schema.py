@@ -8,6 +8,10 @@ from pathlib import Path
 import pytest
 
 from polyhost.core.errors import Damaged
+from polyhost.core.file import File, Metadata
+from polyhost.core.job import Run, RunState
+from polyhost.core.ports import OnDisk, StoredFile
+from polyhost.core.user import Role, User
 from polyhost.storage import schema
 from polyhost.storage.records import Records
 from polyhost.storage.secret import SetupCode, secret_key
@@ -129,6 +133,41 @@ async def test_flipped_pages_stop_the_start_with_the_backups_name(tmp_path: Path
     with pytest.raises(Damaged, match=r"damaged.*restore .*backups/polyhost-0001-"):
         Records.open(tmp_path)
     assert database.read_bytes() == bytes(content)
+
+
+async def test_whichever_page_is_damaged_nothing_wrong_is_read(tmp_path: Path) -> None:
+    records = Records.open(tmp_path)
+    await records.keep_user(User("ada", Role.OPERATOR), "hash" * 10)
+    for n in range(40):
+        path = f"folder/{n}.gcode"
+        await records.keep_file(StoredFile(File(path, n, 1.5, "a", "b", "c"), OnDisk(n, n, n)))
+        await records.keep_metadata(path, "a", Metadata(slicer="S" * 500))
+        await records.add_run(Run(f"r{n}", "mk3", path, "a", n, RunState.COMPLETED, "ada", 1.5, ended_at=2.5))
+
+    def everything(records: Records) -> list[object]:
+        users, files = records.load_users(), records.load_files()
+        return [users, files, records.load_last_runs(), records.load_prints(), records.load_selected()]
+
+    truth = everything(records)
+    records.close()
+    database = tmp_path / "polyhost.db"
+    content = database.read_bytes()
+    met = 0
+    for page in range(0, len(content), 4096):
+        flipped = bytes(255 - byte for byte in content[page : page + 4096])
+        database.write_bytes(content[:page] + flipped + content[page + 4096 :])
+        try:
+            records = Records.open(tmp_path)
+        except Damaged:
+            met += 1
+            continue
+        try:
+            assert everything(records) == truth
+        except Damaged:
+            met += 1
+        finally:
+            records.close()
+    assert met > len(content) // 4096 // 2
 
 
 async def test_a_cut_write_ahead_log_leaves_whole_changes(tmp_path: Path) -> None:
