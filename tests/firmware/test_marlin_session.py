@@ -360,6 +360,28 @@ def test_a_restart_in_a_run_is_told_and_ends_the_file() -> None:
     assert b"M104 S0" in joined.firmware.executed
 
 
+@pytest.mark.parametrize(
+    "last", [b"G1 X1", b"G28", b"M109 S200", b"M105", b"M115", b"M28 new.gco", b"M117 Hello", b"T0"]
+)
+@pytest.mark.parametrize("answered", [False, True])
+def test_after_a_restart_no_further_line_of_the_file_is_sent(last: bytes, answered: bool) -> None:
+    joined = greeted()
+    session = joined.session
+    session.queue([last, *LINES], Lane.FILE, "end")
+    sent = session.data_to_send(joined.now)
+    assert last in sent
+    if answered:
+        joined.replies += session.receive(joined.firmware.receive(sent), joined.now)
+    joined.replies += session.receive(b"start\n", joined.now)
+    later: list[str] = []
+    session.on_line = lambda out, text: later.append(text) if out else None
+    joined.run_until(lambda: False, 20.0)
+    assert joined.replies.count(FirmwareRestarted()) == 1
+    assert CommandsDone("end") not in joined.replies
+    assert later
+    assert all("M105" in text or "M110" in text for text in later)
+
+
 def test_a_reset_whose_banner_was_lost_repeats_no_line() -> None:
     joined = greeted()
     joined.session.queue(LINES, Lane.FILE)

@@ -13,7 +13,6 @@ class Habits:
     """What a session must know of its firmware beyond what each line says."""
 
     ok_after_resend: bool = True  # a Resend is followed by an ok that acknowledges nothing
-    numbers_lines: bool = True  # a line sent again under its number is refused, not done twice
 
 
 @dataclass(frozen=True, slots=True)
