@@ -104,9 +104,14 @@ class Server(asyncio.Protocol):
         if self._transport is not None:
             self._transport.write(data)
 
+    @property
+    def waiting_bytes(self) -> int:
+        """What this server has not read yet."""
+        return self._transport.get_write_buffer_size() if self._transport is not None else 0
+
     def lagging(self, now: float) -> bool:
         """Whether this server has enough to read; one that never does is dropped."""
-        if self._transport is None or self._transport.get_write_buffer_size() < LAGGING_BYTES:
+        if self.waiting_bytes < LAGGING_BYTES:
             self._lagging_since = None
             return False
         if self._lagging_since is None:

@@ -175,6 +175,7 @@ class Machine:
         self._keep(written.set)
         await written.wait()
         if self._journal.failure:
+            run.close()
             self.run = None
             raise NoSpace(f"the run cannot be kept: {self._journal.failure}")
         self.run_moved(run)
@@ -229,6 +230,11 @@ class Machine:
     @property
     def running(self) -> bool:
         return self.run is not None and self.run.active
+
+    @property
+    def hot(self) -> bool:
+        """Something was told to heat, and is not known to be off."""
+        return self._hot
 
     @property
     def safe(self) -> bool:

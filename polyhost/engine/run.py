@@ -147,6 +147,10 @@ class FileRun:
     def active(self) -> bool:
         return self.state not in ENDED
 
+    def close(self) -> None:
+        """Let go of the file."""
+        self._file.close()
+
     # --- what a person or the firmware asks
 
     def begin(self) -> None:
@@ -429,7 +433,7 @@ class FileRun:
         self._awaited = None
         self._ended_at = self._clock.now()
         self._ended_mono = self._clock.monotonic()
-        self._file.close()
+        self.close()
         self._lines, self._ends, self._rest = [], [], ([], [])
         self._move(signal)
 

@@ -1,0 +1,227 @@
+"""Heat and its owner: nothing heats before the journal knows, nothing stays hot that nobody watches (R9)."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+
+import pytest
+
+from polyhost.core.errors import NoSpace
+from polyhost.core.job import RunState
+from polyhost.core.printer import PrinterState
+from polyhost.engine.heaters import NOBODY_S
+from polyhost.engine.journal import Entry, Journal, Kept, PrinterRecord
+from polyhost.engine.links import SimulatedPort
+from polyhost.engine.machine import Machine
+from polyhost.engine.messages import MachineSettings, VirtualLink
+from tests.drivers.rigs import moves, order_of
+from tests.engine.hubs import MovedClock, SilentHub
+
+
+class HeldJournal(Journal):
+    """A journal on a disk that answers when the test lets it."""
+
+    def __init__(self) -> None:
+        super().__init__(Path("/nowhere"), lambda then: None)
+        self.entries: list[Entry] = []
+        self._thens: list[Callable[[], None]] = []
+
+    def write(self, entry: Entry, then: Callable[[], None] | None = None) -> None:
+        self.entries.append(entry)
+        if then is not None:
+            self._thens.append(then)
+
+    def answer(self, failure: str = "") -> None:
+        self.failure = failure
+        thens, self._thens = self._thens, []
+        for then in thens:
+            then()
+
+    @property
+    def asked(self) -> bool:
+        return bool(self._thens)
+
+
+class Stage:
+    """A machine on the simulator, which takes no time."""
+
+    def __init__(self, journal: HeldJournal, *, idle_off_s: float = 1800.0) -> None:
+        self.clock = MovedClock()
+        self.hub = SilentHub()
+        self.journal = journal
+        settings = MachineSettings(VirtualLink(speed=0), idle_off_s=idle_off_s)
+        self.machine = Machine("one", PrinterRecord(settings, wanted=True), journal, self.hub, self.clock)
+        self.executed: list[str] = []
+
+    async def until(self, condition: Callable[[], object]) -> None:
+        async with asyncio.timeout(10):
+            while not condition():
+                await asyncio.sleep(0)
+
+    @property
+    def targets(self) -> dict[str, float | None]:
+        link = self.machine.connection.link
+        assert isinstance(link, SimulatedPort)
+        return {name: heater.target for name, heater in link.simulator.board.heaters().items()}
+
+
+@contextlib.asynccontextmanager
+async def staged(**settings: float) -> AsyncIterator[Stage]:
+    stage = Stage(HeldJournal(), **settings)
+    keeping = asyncio.create_task(stage.machine.connection.run())
+    try:
+        await stage.until(lambda: stage.machine.connection.state is PrinterState.READY)
+        link = stage.machine.connection.link
+        assert isinstance(link, SimulatedPort)
+        link.simulator.record = lambda body: stage.executed.append(body.decode())
+        yield stage
+    finally:
+        keeping.cancel()
+        await asyncio.wait([keeping])
+        if stage.machine.run is not None:
+            stage.machine.run.close()
+
+
+async def turns(stage: Stage) -> None:
+    """Long enough for whatever is on its way: the answer to a further command."""
+    link = stage.machine.connection.link
+    assert isinstance(link, SimulatedPort)
+    for _ in range(200):
+        await asyncio.sleep(0)
+
+
+async def test_nothing_heats_before_the_journal_has_it_on_the_disk() -> None:
+    async with staged() as stage:
+        stage.journal.entries.clear()
+        stage.machine.send(["M117 one", "M104 S200"])
+        stage.machine.send(["M117 two"])
+        await turns(stage)
+        assert stage.executed == []  # what comes behind waits too: the order is the sender's
+        (entry,) = stage.journal.entries
+        assert isinstance(entry, Kept)
+        assert entry.record.hot
+        stage.journal.answer()
+        await stage.until(lambda: "M117 two" in stage.executed)
+        assert stage.executed == ["M117 one", "M104 S200", "M117 two"]
+
+
+async def test_a_file_waits_for_the_journal_at_its_first_heating_line(tmp_path: Path) -> None:
+    async with staged() as stage:
+        starting = asyncio.create_task(stage.machine.start(order_of(tmp_path, ["G28", "M104 S200", "G1 X1"])))
+        await stage.until(lambda: stage.journal.asked)
+        assert stage.executed == []  # not even the run began
+        stage.journal.answer()
+        await starting
+        await stage.until(lambda: stage.machine.hot)
+        await turns(stage)
+        assert "M104 S200" not in stage.executed
+        stage.journal.answer()
+        run = stage.machine.run
+        assert run is not None
+        await stage.until(lambda: run.state is RunState.COMPLETED)
+        assert run.shown_state is RunState.FINISHING  # the end is not on the disk yet
+        stage.journal.answer()
+        assert run.shown_state is RunState.COMPLETED
+        assert [(end.run_id, end.state) for end in stage.hub.ends] == [("run-1", RunState.COMPLETED)]
+
+
+async def test_a_disk_that_refuses_keeps_the_machine_cold(tmp_path: Path) -> None:
+    async with staged() as stage:
+        stage.machine.send(["M104 S200"])
+        stage.journal.answer(failure="No space left on device")
+        await turns(stage)
+        assert not stage.machine.hot
+        assert stage.executed == []
+        with pytest.raises(NoSpace, match="No space left"):
+            stage.machine.send(["M140 S60"])
+        starting = asyncio.create_task(stage.machine.start(order_of(tmp_path, ["G28"])))
+        await stage.until(lambda: stage.journal.asked)
+        stage.journal.answer(failure="No space left on device")
+        with pytest.raises(NoSpace):
+            await starting
+        stage.machine.send(["G28"])  # what needs no journal goes on
+        await stage.until(lambda: stage.executed == ["G28"])
+
+
+async def test_an_idle_printer_is_switched_off_when_nobody_used_it_for_long() -> None:
+    async with staged() as stage:
+        stage.machine.send(["M104 S200", "M140 S60"])
+        stage.journal.answer()
+        await stage.until(lambda: stage.targets == {"tool0": 200, "bed": 60})
+        stage.clock.ahead_s += 1700
+        stage.machine.send(["M117 somebody is here"])
+        stage.clock.ahead_s += 1700
+        stage.machine.every_second(stage.clock.monotonic())
+        await turns(stage)
+        assert stage.targets == {"tool0": 200, "bed": 60}
+        stage.clock.ahead_s += 110
+        stage.machine.every_second(stage.clock.monotonic())
+        await stage.until(lambda: stage.targets == {"tool0": 0, "bed": 0})
+        await stage.until(lambda: not stage.machine.hot)
+
+
+async def test_with_no_server_for_long_even_a_patient_printer_is_switched_off() -> None:
+    async with staged(idle_off_s=0) as stage:
+        stage.machine.send(["M104 S200"])
+        stage.journal.answer()
+        await stage.until(lambda: stage.targets["tool0"] == 200)
+        stage.clock.ahead_s += 10 * NOBODY_S
+        stage.machine.every_second(stage.clock.monotonic())
+        await turns(stage)
+        assert stage.targets["tool0"] == 200
+        stage.hub.nobody_since = stage.clock.monotonic()
+        stage.clock.ahead_s += NOBODY_S + 1
+        stage.machine.every_second(stage.clock.monotonic())
+        await stage.until(lambda: stage.targets["tool0"] == 0)
+
+
+async def test_a_cooled_pause_heats_again_before_it_goes_on(tmp_path: Path) -> None:
+    commands = ["M140 S60", "M104 S200", "M109 S200", "M190 S60", "M0", *moves(10)]
+    async with staged() as stage:
+        starting = asyncio.create_task(stage.machine.start(order_of(tmp_path, commands)))
+        for _ in range(2):
+            await stage.until(lambda: stage.journal.asked)
+            stage.journal.answer()
+        await starting
+        run = stage.machine.run
+        assert run is not None
+        await stage.until(lambda: run.state is RunState.PAUSED)
+        stage.clock.ahead_s += 1801
+        stage.machine.every_second(stage.clock.monotonic())
+        await stage.until(lambda: stage.targets == {"tool0": 0, "bed": 0})
+        await stage.until(lambda: not stage.machine.hot)
+        before = len(stage.executed)
+        stage.machine.resume("run-1")
+        stage.journal.answer()
+        await stage.until(lambda: run.state is RunState.COMPLETED)
+        after = [line for line in stage.executed[before:] if not line.startswith(("M105", "M110"))]
+        assert after == ["M140 S60", "M104 T0 S200", "M190 S60", "M109 T0 S200", *commands[5:]]
+
+
+async def test_a_running_print_is_never_cooled_for_being_left_alone(tmp_path: Path) -> None:
+    async with staged() as stage:
+        starting = asyncio.create_task(stage.machine.start(order_of(tmp_path, ["M104 S200", *moves(100_000)])))
+        for _ in range(2):
+            await stage.until(lambda: stage.journal.asked)
+            stage.journal.answer()
+        await starting
+        run = stage.machine.run
+        assert run is not None
+        await stage.until(lambda: run.state is RunState.PRINTING)
+        stage.hub.nobody_since = stage.clock.monotonic()
+        stage.clock.ahead_s += 40
+        stage.machine.cool_if_idle(stage.clock.monotonic() + 100_000)
+        await turns(stage)
+        assert "M104 S0" not in stage.executed
+
+
+async def test_a_heater_that_was_switched_on_behind_the_off_list_stays_known_as_hot() -> None:
+    async with staged() as stage:
+        stage.machine.send(["M104 S200"])
+        stage.journal.answer()
+        stage.machine.switch_off()
+        stage.machine.send(["M140 S60"])
+        await stage.until(lambda: stage.targets == {"tool0": 0, "bed": 60})
+        await turns(stage)
+        assert stage.machine.hot
