@@ -145,6 +145,21 @@ def test_init_makes_one_administrator_and_no_second(data: Path) -> None:
         assert client.get("/api/version", headers={"X-Api-Key": made.json["api_key"]}).status_code == 200
 
 
+def test_all_that_is_kept_is_its_owners_alone(data: Path) -> None:
+    data.mkdir(mode=0o755)  # made by somebody who did not think of it
+    init(data)
+    kept = [path for path in data.rglob("*") if path.is_file()]
+    assert {data / "polyhost.db", data / "secret.key"} <= set(kept)
+    assert [path for path in kept if path.stat().st_mode & 0o077] == []
+
+
+@pytest.mark.parametrize("command", [["init"], ["demo", "--port", "0"], ["serve", "--port", "0", "--allow-root"]])
+def test_what_cannot_be_a_data_folder_is_said_so(command: list[str]) -> None:
+    refused = run(*command, "--data", "/dev/null")
+    assert (refused.code, refused.out) == (6, "")
+    assert "/dev/null cannot be the data folder" in refused.err
+
+
 def test_one_host_to_a_folder_and_the_other_is_told_which_process_has_it(data: Path) -> None:
     with serving(data) as server:
         second = subprocess.run(serve_command(data), capture_output=True, text=True, env=environment(), timeout=30)
@@ -227,6 +242,27 @@ def test_stopping_with_stop_printing_cancels_first(data: Path, tmp_path: Path) -
     with serving(data, VIRTUAL):
         (only,) = at(data, "history", "--json").json
         assert only["state"] == "cancelled"
+
+
+def test_a_run_whose_engine_died_goes_on_after_a_person_saw_how(data: Path, tmp_path: Path) -> None:
+    init(data)
+    with serving(data, VIRTUAL) as server:
+        start_printing(data, tmp_path)
+        (engine,) = engines(data)
+        engine.kill()
+        until(lambda: at(data, "history", "--json").json[0]["state"] == "interrupted", "the interruption")
+        until(lambda: at(data, "printers", "show", "v", "--json").json["state"] == "ready", "the printer")
+        unasked = at(data, "resume", "v")
+        assert unasked.code == 2
+        assert "G92 Z" in unasked.err
+        assert "--yes" in unasked.err
+        resumed = at(data, "resume", "v", "--yes")
+        assert (resumed.code, "long.gcode on v goes on" in resumed.err) == (0, True)
+        newest, oldest = at(data, "history", "--json").json
+        assert (oldest["state"], newest["resumed_from"]) == ("interrupted", oldest["id"])
+        assert at(data, "cancel", "v", "--yes").code == 0
+        until(lambda: at(data, "history", "--json").json[0]["state"] == "cancelled", "the cancel")
+        server.stop()
 
 
 def test_the_demo_ends_whole(tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ import typer
 from polyhost.commands.terminal import outcomes, show
 from polyhost.core import errors
 from polyhost.core.errors import LinkLost, Malformed, PolyhostError
+from polyhost.core.file import checked_path
 
 if TYPE_CHECKING:
     import httpx
@@ -56,8 +57,11 @@ def segment(name: str) -> str:
 
 
 def library_path(path: str) -> str:
-    """A path of the library as the rest of a URL's path."""
-    return "/".join(segment(part) for part in path.strip("/").split("/"))
+    """A path of the library as the rest of a URL's path; `Malformed` when it can be none, or names nothing."""
+    checked = checked_path(path)
+    if not checked:
+        raise Malformed("name a file of the library")
+    return "/".join(map(segment, checked.split("/")))
 
 
 class Client:
@@ -71,6 +75,8 @@ class Client:
 
         self.json = json
         self.where = server
+        if not key.isascii() or not key.isprintable():
+            raise Malformed("that is no API key: it has characters that none has")
         headers = {"X-Api-Key": key} if key else {}
         if server:
             if urlsplit(server).scheme not in {"http", "https"}:

@@ -14,6 +14,7 @@ import msgspec
 import typer
 
 from polyhost.commands.client import Json
+from polyhost.commands.places import keep_private
 from polyhost.commands.serve import on_signals
 from polyhost.commands.terminal import Exit, say, show
 
@@ -53,6 +54,7 @@ def demo(
     from polyhost.config import Config, Doors, Printer, Server
     from polyhost.web.listening import listen_near, port_of
 
+    keep_private()
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
     folder = data.expanduser().resolve() if data else Path(tempfile.mkdtemp(prefix="polyhost-demo-"))
     try:

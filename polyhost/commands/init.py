@@ -7,7 +7,7 @@ import msgspec
 import typer
 
 from polyhost.commands.client import Data, Json
-from polyhost.commands.places import data_folder
+from polyhost.commands.places import data_folder, keep_private
 from polyhost.commands.terminal import say, show
 
 
@@ -19,6 +19,7 @@ def init(
     """Make the first administrator and an API key, and show both once."""
     from polyhost.app import make_first_administrator
 
+    keep_private()
     folder = data_folder(data)
     made = asyncio.run(make_first_administrator(folder, user))
     if json:

@@ -22,3 +22,8 @@ def local_socket(data: Path) -> Path:
 
 def is_root() -> bool:
     return os.geteuid() == 0
+
+
+def keep_private() -> None:
+    """Whatever this process and those it starts will write is their owner's alone."""
+    os.umask(0o077)

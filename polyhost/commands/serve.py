@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from polyhost.commands.client import Data
-from polyhost.commands.places import data_folder, is_root
+from polyhost.commands.places import data_folder, is_root, keep_private
 from polyhost.commands.terminal import Exit, say
 from polyhost.core.errors import NotAllowed, NotNow
 
@@ -46,6 +46,7 @@ def serve(
     from polyhost.config import Config, read_config
     from polyhost.web.listening import listen
 
+    keep_private()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     settings = read_config(config) if config else Config()
     if host is not None or port is not None:

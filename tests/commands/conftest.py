@@ -54,6 +54,7 @@ def command(*arguments: str) -> list[str]:
 def run(*arguments: str, stdin: str = "", **more: str) -> Ran:
     """A command, run in this process, which saves the start of another; without a terminal."""
     out, err = io.StringIO(), io.StringIO()
+    before = os.umask(0o022)
     with (
         mock.patch.dict(os.environ, environment(**more), clear=True),
         mock.patch("sys.stdin", io.StringIO(stdin)),
@@ -62,6 +63,7 @@ def run(*arguments: str, stdin: str = "", **more: str) -> Ran:
         pytest.raises(SystemExit) as ended,
     ):
         cli.app(arguments, prog_name="polyhost")
+    os.umask(before)
     code = ended.value.code or 0
     assert isinstance(code, int)
     return Ran(code, out.getvalue(), err.getvalue())
