@@ -5,6 +5,7 @@ import time
 from collections.abc import Sequence
 from typing import Annotated, Any, Final
 
+import msgspec
 import typer
 
 from polyhost.commands.client import Client, decode, segment, show_json
@@ -42,7 +43,9 @@ def add(
         float, typer.Option("--speed", min=0.0, help="Virtual: times a machine's pace; 0 is as fast as possible.")
     ] = 1.0,
     slug: Annotated[str, typer.Option("--slug", help="The short name for commands and addresses.")] = "",
-    listen: Annotated[int, typer.Option("--listen", min=0, max=65535, help="A port of its own for every API.")] = 0,
+    listen: Annotated[
+        int, typer.Option("--listen", min=0, max=65535, help="A port of its own, from the next start on.")
+    ] = 0,
     scan: Annotated[bool, typer.Option("--scan", help="List the serial ports there are, add nothing.")] = False,
 ) -> None:
     """Add a printer."""
@@ -145,28 +148,19 @@ def console(
     follow: Annotated[bool, typer.Option("--follow", help="Go on showing new lines until Ctrl-C.")] = False,
 ) -> None:
     """The latest lines between the host and a printer."""
-    shown = -math.inf
+    last: ConsoleView | None = None
     while True:
-        raw = client.get(f"/printers/{segment(printer)}/console")
-        lines = decode(raw, list[ConsoleView])
-        for line in lines:
-            if line.at <= shown:
-                continue
+        lines = client.fetch(list[ConsoleView], f"/printers/{segment(printer)}/console")
+        for line in lines[lines.index(last) + 1 if last in lines else 0 :]:
             if client.json:
-                show_json(_encoded(line))
+                show_json(msgspec.json.encode(line))
             else:
                 stamp = time.strftime("%H:%M:%S", time.localtime(line.at))
                 show(f"{stamp} {'>' if line.sent else '<'} {printable(line.text)}")
-        shown = lines[-1].at if lines else shown
+        last = lines[-1] if lines else last
         if not follow:
             return
         time.sleep(_CONSOLE_EVERY_S)
-
-
-def _encoded(line: ConsoleView) -> bytes:
-    import msgspec
-
-    return msgspec.json.encode(line)
 
 
 def temp(
