@@ -126,6 +126,11 @@ def base_url(peer: Peer) -> str:
     return f"{peer.scheme}://{name}{port_text}{peer.root}"
 
 
+def below_root(path: str, root: str) -> str:
+    """`path` without the `root` that a proxy says it has added; some take it off themselves."""
+    return path[len(root) :] if root and path.startswith(f"{root}/") else path
+
+
 def split_prefix(path: str) -> tuple[str | None, str]:
     """The slug of a ``/p/<slug>/…`` path, and the path below it.
 

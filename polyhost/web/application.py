@@ -16,13 +16,13 @@ from starlette.responses import FileResponse
 
 from polyhost.core.errors import Malformed, NotAllowed, NotFound, PolyhostError, SetupNeeded
 from polyhost.services.host import Host
-from polyhost.web.addressing import KnownHosts, Peers, split_prefix
+from polyhost.web.addressing import KnownHosts, Peer, Peers, below_root, split_prefix
 from polyhost.web.answers import Answer, Encoded, Headers, Latest, Stored, Streamed, encoded, no_content, unchanged
 from polyhost.web.bodies import ClientGone, Receive
 from polyhost.web.call import Call, Scope
 from polyhost.web.errors import Broken, NoRoute, TooSlow, WrongMethod
 from polyhost.web.guard import Guard
-from polyhost.web.routes import Dialect, Router
+from polyhost.web.routes import Dialect, Route, Router
 
 log = logging.getLogger(__name__)
 
@@ -78,11 +78,13 @@ class Application:
         extra = _GET_HEADERS if scope["method"] in {"GET", "HEAD"} else _OTHER_HEADERS
         if self._origins and headers.get(b"origin") in self._origins:
             extra = [*extra, (b"access-control-allow-origin", headers[b"origin"]), (b"vary", b"Origin")]
+        client = scope.get("client")
+        peer = self._peers.peer(client[0] if client else "", scope.get("server"), scope["scheme"], headers)
         path = ""
         try:
             try:
-                path = _path(scope)
-                answer = await self._answer(scope, receive, headers, path)
+                path = below_root(_path(scope), peer.root)
+                answer = await self._answer(scope, receive, headers, peer, path)
                 await self._deliver(answer, extra, scope, receive, sending)
             except PolyhostError as error:
                 if started:
@@ -100,11 +102,11 @@ class Application:
             answer = self._owner(path, scope).errors.answer(Broken("something broke on this host; its log says what"))
             await self._deliver(answer, extra, scope, receive, send)
 
-    async def _answer(self, scope: Scope, receive: Receive, headers: dict[bytes, bytes], path: str) -> Answer:
+    async def _answer(
+        self, scope: Scope, receive: Receive, headers: dict[bytes, bytes], peer: Peer, path: str
+    ) -> Answer:
         if scope["method"] == "OPTIONS" and b"access-control-request-method" in headers:
             return self._preflight(headers)
-        client = scope.get("client")
-        peer = self._peers.peer(client[0] if client else "", scope.get("server"), scope["scheme"], headers)
         slug, below = split_prefix(path)
         call = Call(self.host, scope, receive, headers, peer, slug, self._latest, self._lists)
         self._guard.identify(call)
@@ -113,25 +115,28 @@ class Application:
         if found is not None:
             place, call.params = found
             route = place.methods.get("GET" if scope["method"] == "HEAD" else scope["method"])
-        if self.host.accounts.setup_needed and call.caller.is_guest and not (route and route.before_setup):
+        if call.caller.is_guest and not (route and route.before_setup) and self.host.accounts.setup_needed:
             raise SetupNeeded("setup needed: open /setup on this host, or run polyhost init")
         if found is None:
             raise NoRoute(f"nothing is served at {path}")
         if route is None:
             allowed = found[0].allowed()
             raise WrongMethod(f"{scope['method']} is not for {path}; use {' or '.join(allowed)}", allowed)
-        if not route.forgeable:
-            self._guard.check_forgery(call)
-        key_may_follow = route.key_in_body and call.caller.is_guest and call.media_type == "multipart/form-data"
-        if route.needs is not None and not key_may_follow:
-            if route.about_printer or "slug" in call.params:
-                call.require(route.needs)
-            elif not call.caller.may(route.needs):
-                raise NotAllowed(f"this takes a key or login that may {route.needs.value}")
+        self._guard.check_forgery(call)
+        _check_permission(call, route)
         if slug is not None:
-            self.host.printers.get(slug)
+            self._check_printer(slug, named=route.needs is not None)
         answer = await route.handler(call)
         return answer if isinstance(answer, Answer) else encoded(answer)
+
+    def _check_printer(self, slug: str, *, named: bool) -> None:
+        """`NotFound` unless there is that printer; with those there are if `named`, which no stranger may hear."""
+        try:
+            self.host.printers.get(slug)
+        except NotFound:
+            if named:
+                raise
+            raise NotFound(f"no printer {slug!r}") from None
 
     def _owner(self, path: str, scope: Scope) -> Dialect:
         """Whose words an error at `path` is told in."""
@@ -201,6 +206,17 @@ class Application:
         except* ClientGone:
             raise ClientGone from None
         await send({"type": "http.response.body", "body": b""})
+
+
+def _check_permission(call: Call, route: Route) -> None:
+    """`NotAllowed` unless the caller may, or may still show a key in the body."""
+    key_may_follow = route.key_in_body and call.caller.is_guest and call.media_type == "multipart/form-data"
+    if route.needs is None or key_may_follow:
+        return
+    if route.about_printer or "slug" in call.params:
+        call.require(route.needs)
+    elif not call.caller.may(route.needs):
+        raise NotAllowed(f"this takes a key or login that may {route.needs.value}")
 
 
 async def _wait(event: asyncio.Event) -> None:

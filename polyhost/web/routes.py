@@ -25,8 +25,8 @@ class Route:
 
     `needs` is what the caller must be allowed to do; None is an open door.  `before_setup`: answered while there
     is no administrator.  `key_in_body`: a multipart body may bring the key, so the handler asks
-    (`Call.require`) once the parts before the file are read.  `forgeable`: needs no CSRF token from a cookie's
-    session.  The permission is asked for the addressed printer, or for the one the path names as ``{slug}``.
+    (`Call.require`) once the parts before the file are read.  `about_printer`: the permission is asked for the printer
+    that the request means, and not only where the path names one as ``{slug}``.
     """
 
     method: str
@@ -35,7 +35,6 @@ class Route:
     needs: Permission | None
     before_setup: bool = False
     key_in_body: bool = False
-    forgeable: bool = False
     about_printer: bool = True
 
 
@@ -56,15 +55,12 @@ class Routes:
         open_door: bool = False,
         before_setup: bool = False,
         key_in_body: bool = False,
-        forgeable: bool = False,
     ) -> Callable[[Handler], Handler]:
         if (needs is None) != open_door:
             raise TypeError(f"{method} {path} must say what it needs, or that it is an open door")
 
         def added(handler: Handler) -> Handler:
-            self.all.append(
-                Route(method, path, handler, needs, before_setup, key_in_body, forgeable, self._about_printer)
-            )
+            self.all.append(Route(method, path, handler, needs, before_setup, key_in_body, self._about_printer))
             return handler
 
         return added
@@ -82,7 +78,6 @@ class Routes:
         open_door: bool = False,
         before_setup: bool = False,
         key_in_body: bool = False,
-        forgeable: bool = False,
     ) -> Callable[[Handler], Handler]:
         return self.add(
             "POST",
@@ -91,7 +86,6 @@ class Routes:
             open_door=open_door,
             before_setup=before_setup,
             key_in_body=key_in_body,
-            forgeable=forgeable,
         )
 
     def put(self, path: str, *, needs: Permission) -> Callable[[Handler], Handler]:

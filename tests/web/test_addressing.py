@@ -1,6 +1,6 @@
 import pytest
 
-from polyhost.web.addressing import HostHeader, KnownHosts, Peers, base_url, host_header_of, split_prefix
+from polyhost.web.addressing import HostHeader, KnownHosts, Peers, base_url, below_root, host_header_of, split_prefix
 
 SERVER = ("192.168.1.5", 8080)
 
@@ -38,6 +38,19 @@ def test_only_a_host_name_passes_for_one(value: str, expected: HostHeader | None
 )
 def test_the_prefix_of_a_printer_comes_off(path: str, expected: tuple[str | None, str]) -> None:
     assert split_prefix(path) == expected
+
+
+@pytest.mark.parametrize(
+    ("path", "root", "expected"),
+    [
+        ("/octo/api", "/octo", "/api"),
+        ("/api", "/octo", "/api"),
+        ("/octoprint/api", "/octo", "/octoprint/api"),
+        ("/a", "", "/a"),
+    ],
+)
+def test_the_root_that_a_proxy_added_comes_off(path: str, root: str, expected: str) -> None:
+    assert below_root(path, root) == expected
 
 
 @pytest.mark.parametrize(

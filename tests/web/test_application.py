@@ -220,6 +220,13 @@ class TestWhichPrinter:
             assert (await client.get("/api/printer")).status_code == 404
             assert (await client.get("/api/files")).status_code == 200
 
+    async def test_a_stranger_is_told_no_names(self, tmp_path: Path) -> None:
+        async with hosted(tmp_path, printers=TWO) as host, host.client() as client:
+            for path in ("/online.txt", "/api/currentuser", "/api/printer/sd", "/"):
+                answer = await client.get(f"/p/guess{path}")
+                assert answer.status_code == 404
+                assert "mk3" not in answer.text
+
     async def test_urls_keep_the_prefix(self, tmp_path: Path) -> None:
         async with hosted(tmp_path, printers=TWO) as host, host.client(role=Role.VIEWER) as client:
             await host.put("a.gcode")
