@@ -16,7 +16,7 @@ import typer
 
 from polyhost.commands.terminal import outcomes, show
 from polyhost.core import errors
-from polyhost.core.errors import LinkLost, Malformed, PolyhostError
+from polyhost.core.errors import LinkLost, Malformed, NotAllowed, PolyhostError
 from polyhost.core.file import checked_path
 
 if TYPE_CHECKING:
@@ -89,6 +89,8 @@ class Client:
         self.where = str(path)
         if not path.exists():
             raise LinkLost(self._nobody())
+        if path.stat().st_uid != os.getuid():
+            raise NotAllowed(f"{path} belongs to somebody else; it is not this user's host")
         self._http = httpx.Client(
             base_url="http://localhost" + API,
             headers=headers,

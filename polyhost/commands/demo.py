@@ -68,9 +68,9 @@ def demo(
             code = uvloop.run(_demo(settings, folder, main_socket, as_json=json, printing=print_, once=once))
     finally:
         if data is None:
-            from polyhost.drivers.engines import runtime_dir
+            from polyhost.drivers.engines import runtime_path
 
-            shutil.rmtree(runtime_dir(folder), ignore_errors=True)
+            shutil.rmtree(runtime_path(folder), ignore_errors=True)
             shutil.rmtree(folder, ignore_errors=True)
     raise typer.Exit(code)
 

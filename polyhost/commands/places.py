@@ -15,9 +15,9 @@ def data_folder(asked: Path | None) -> Path:
 
 def local_socket(data: Path) -> Path:
     """The Unix socket at which the host of a data folder answers its own user without a key."""
-    from polyhost.drivers.engines import runtime_dir
+    from polyhost.drivers.engines import runtime_path
 
-    return runtime_dir(data) / "api.sock"
+    return runtime_path(data) / "api.sock"
 
 
 def is_root() -> bool:

@@ -40,14 +40,19 @@ PAUSES_S: Final = (0.0, 0.5, 1.0, 2.0)  # before an engine that died is started;
 STEADY_S: Final = 30.0  # an engine that lived so long did not die of its start
 
 
-def runtime_dir(data: Path) -> Path:
-    """The folder of the sockets for the data folder `data`, mode 0700; made if it is missing.
+def runtime_path(data: Path) -> Path:
+    """Where the sockets for the data folder `data` are, while it is served.
 
-    Its path is short, for the 108 bytes that the address of a Unix socket may have.
+    The path is short, for the 108 bytes that the address of a Unix socket may have.
     """
     base = os.environ.get("XDG_RUNTIME_DIR") or "/tmp"
     name = hashlib.blake2b(os.fsencode(data.resolve())).hexdigest()[:12]
-    folder = Path(base, f"polyhost-{os.getuid()}-{name}")
+    return Path(base, f"polyhost-{os.getuid()}-{name}")
+
+
+def runtime_dir(data: Path) -> Path:
+    """`runtime_path`, made if it is missing, mode 0700; `NotNow` when it is somebody else's."""
+    folder = runtime_path(data)
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     if folder.stat().st_uid != os.getuid() or folder.is_symlink():
         raise NotNow(f"{folder} belongs to somebody else; remove it, or set XDG_RUNTIME_DIR")
