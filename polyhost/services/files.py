@@ -495,6 +495,7 @@ class Files:
             metadata, pictures = await self._reader.metadata(self._store.on_disk(path))
             for digest, picture in pictures.items():
                 await self.in_thread(self._store.keep_thumbnail, digest, picture)
+            await self._keep(self._records.keep_metadata(path, file.sha256, metadata))
         except (Malformed, NoSpace, NotFound) as error:
             log.warning("the header of %s could not be read: %s", path, error)
             return
@@ -503,13 +504,13 @@ class Files:
             self._tell_waiting()
         if is_same:
             self._tree.put(msgspec.structs.replace(self.get(path), metadata=metadata))
-            await self._keep(self._records.keep_metadata(path, file.sha256, metadata))
             self._announce(FileAnalysed(path, whole=False))
 
     async def _analyse(self, path: str) -> None:
         file = self.get(path)
         try:
             analysis = await self._reader.analysis(self._store.on_disk(path))
+            await self._keep(self._records.keep_analysis(path, file.sha256, analysis))
         except (Malformed, NoSpace, NotFound) as error:
             log.warning("%s could not be analysed: %s", path, error)
             return
@@ -517,7 +518,6 @@ class Files:
             is_same = self._was_read_as(file, self._unanalysed)
         if is_same:
             self._tree.put(msgspec.structs.replace(self.get(path), analysis=analysis.outline()))
-            await self._keep(self._records.keep_analysis(path, file.sha256, analysis))
             self._announce(FileAnalysed(path, whole=True))
 
     def _was_read_as(self, file: File, waiting: dict[str, None]) -> bool:

@@ -53,9 +53,15 @@ class Pace:
         return trust * (took_s / planned_s) + (1 - trust)
 
 
-def progress_of(run: RunProgress, pace: Pace, planned_s: float | None, slicer_s: float | None) -> Progress:
-    """`run` with its remaining time; `planned_s` is the analysis' time of the whole file, `slicer_s` the slicer's."""
-    remaining_s, remaining_from = _remaining(run, pace, planned_s, slicer_s)
+def progress_of(
+    run: RunProgress, pace: Pace, planned_s: float | None, slicer_s: float | None, waits_s: float = 0.0
+) -> Progress:
+    """`run` with its remaining time.
+
+    `planned_s` is the analysis' time of the whole file without the `waits_s` of heating and homing before it,
+    `slicer_s` the slicer's estimate.
+    """
+    remaining_s, remaining_from = _remaining(run, pace, planned_s, slicer_s, waits_s)
     return Progress(
         *(run.fraction_done, run.file_bytes, run.elapsed_s, run.printing_s),
         *(remaining_s, remaining_from, run.layer or None, run.layers or None),
@@ -63,13 +69,14 @@ def progress_of(run: RunProgress, pace: Pace, planned_s: float | None, slicer_s:
 
 
 def _remaining(
-    run: RunProgress, pace: Pace, planned_s: float | None, slicer_s: float | None
+    run: RunProgress, pace: Pace, planned_s: float | None, slicer_s: float | None, waits_s: float
 ) -> tuple[float | None, str | None]:
     if run.ended:
         return (0.0 if run.state is RunState.COMPLETED else None), None
     done = run.fraction_done
     if planned_s is not None and run.file_time_s is not None:
-        return max(0.0, planned_s - run.file_time_s) * pace.factor(planned_s), "analysis"
+        waiting_s = max(0.0, waits_s - run.printing_s) if run.layer < 1 else 0.0
+        return waiting_s + max(0.0, planned_s - run.file_time_s) * pace.factor(planned_s), "analysis"
     linear_s = run.printing_s * (1 - done) / done if done >= _FIRST_BYTES else None
     expected_s = planned_s if planned_s is not None else slicer_s
     if expected_s is not None:

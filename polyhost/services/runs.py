@@ -126,11 +126,12 @@ class Runs:
         )
         if run.ended and not live.ended:
             live = msgspec.structs.replace(live, state=run.state)
-        planned_s = slicer_s = None
+        planned_s, slicer_s, waits_s = None, None, 0.0
         if (file := self._file_of(run)) is not None:
-            planned_s = file.analysis.duration_s if file.analysis is not None and file.analysis.complete else None
+            if file.analysis is not None and file.analysis.complete:
+                planned_s, waits_s = file.analysis.duration_s, file.analysis.waits_s
             slicer_s = file.metadata.estimated_time if file.metadata is not None else None
-        return progress_of(live, self._paces.get(run.id) or Pace(), planned_s, slicer_s)
+        return progress_of(live, self._paces.get(run.id) or Pace(), planned_s, slicer_s, waits_s)
 
     async def history(
         self,

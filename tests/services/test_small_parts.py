@@ -139,6 +139,15 @@ def test_the_plan_is_scaled_by_the_pace_seen() -> None:
     assert progress_of(now, pace, 1000.0, None).layer == 50
 
 
+def test_heating_up_is_waited_for_until_the_first_layer() -> None:
+    heating = run_at(0, 40.0, file_time_s=0.0, layer=0)
+    assert remaining(progress_of(heating, Pace(), 1000.0, None, waits_s=180.0)) == (1140.0, "analysis")
+    longer = run_at(0, 400.0, file_time_s=0.0, layer=0)
+    assert remaining(progress_of(longer, Pace(), 1000.0, None, waits_s=180.0)) == (1000.0, "analysis")
+    printing = run_at(1, 100.0, file_time_s=0.0, layer=1)
+    assert remaining(progress_of(printing, Pace(), 1000.0, None, waits_s=180.0)) == (1000.0, "analysis")
+
+
 def test_a_simulated_machine_at_a_hundred_times_the_pace_is_believed_soon() -> None:
     pace = Pace()
     pace.note(run_at(0, 0.0, file_time_s=0.0, layer=1))
