@@ -1,12 +1,15 @@
 """Job and machine commands: what is taken in which state, what reaches the machine, what is refused how."""
 
+from pathlib import Path
+
 import httpx
 import pytest
 
+from polyhost.config import Config, OctoPrint
 from polyhost.core.job import RunSignal, RunState
 from polyhost.core.printer import PrinterState, Temperature
 from polyhost.core.user import Role
-from tests.web.hosting import Hosted
+from tests.web.hosting import Hosted, hosted
 
 JOG = {"command": "jog", "x": 10}
 HOME = {"command": "home", "axes": ["x", "y"]}
@@ -32,6 +35,8 @@ CALLS = {
     "offset": ("POST", "/api/printer/tool", {"command": "offset", "offsets": {"tool0": 5}}),
     "flowrate": ("POST", "/api/printer/tool", {"command": "flowrate", "factor": 0.95}),
     "bed": ("POST", "/api/printer/bed", {"command": "target", "target": 60}),
+    "heater": ("POST", "/api/printer/heater", {"command": "temp", "temps": {"bed": 60}}),
+    "feeder": ("POST", "/api/printer/feeder", {"command": "extrude", "amount": 1}),
     "command": ("POST", "/api/printer/command", {"command": "M117 hi"}),
     "sd": ("POST", "/api/printer/sd", {"command": "init"}),
     "select": ("POST", "/api/files/local/b.gcode", {"command": "select"}),
@@ -62,6 +67,8 @@ GUARDS = {
     "offset": (409, 204, 204, 204),
     "flowrate": (409, 204, 204, 204),
     "bed": (409, 204, 204, 204),
+    "heater": (409, 204, 204, 204),
+    "feeder": (409, 204, 409, 204),
     "command": (409, 204, 204, 204),
     "sd": (409, 204, 409, 409),
     "select": (409, 204, 409, 409),
@@ -128,6 +135,10 @@ async def test_the_guard_table(one: Hosted, column: int, state: str) -> None:
         ("bed", {"command": "target", "target": 75}, ["M140 S75"]),
         ("bed", {"command": "offset", "offset": 50}, []),
         ("sd", {"command": "init"}, ["M21"]),
+        ("heater", {"command": "temp", "temps": {"hotend": 220, "bed": 75}}, ["M104 T0 S220", "M140 S75"]),
+        ("heater", {"command": "temp", "temps": {}}, []),
+        ("heater", {"command": "offset", "offsets": {"hotend": 10, "bed": -5}}, []),
+        ("feeder", {"command": "extrude", "amount": -3}, ["G91", "M83", "G1 E-3 F300", "M82", "G90"]),
         ("command", {"command": "M106"}, ["M106"]),
         ("command", {"commands": ["M18", "M106 S0"]}, ["M18", "M106 S0"]),
         ("command", {"commands": []}, []),
@@ -170,6 +181,12 @@ WRONG = {
         {"command": "M104 S%(t)s", "parameters": {"t": "1\nM112"}},
     ],
     "sd": [{}, {"command": "eject"}],
+    "heater": [
+        *({}, {"command": "temp"}, {"command": "target", "targets": {}}, {"command": "temp", "temps": {"tool0": 1}}),
+        *({"command": "temp", "temps": {"hotend": value}} for value in (True, "200", None, 10_000)),
+        *({"command": "offset", "offsets": {"bed": value}} for value in (51, -51, "1")),
+    ],
+    "feeder": [{}, {"command": "extrude"}, {"command": "extrude", "amount": "1"}, {"command": "retract", "amount": 1}],
 }
 
 
@@ -185,6 +202,16 @@ async def test_wrong_values_are_refused_and_nothing_is_sent(one: Hosted) -> None
         cold = await client.post("/api/printer/chamber", json={"command": "target", "target": 40})
         assert cold.status_code == 409
     assert not one.machine.sent
+
+
+async def test_the_rule_of_2013_keeps_heaters_from_a_print(tmp_path: Path) -> None:
+    config = Config(octoprint=OctoPrint(heater_while_printing=False))
+    async with hosted(tmp_path, config=config) as one, one.client(role=Role.OPERATOR) as client:
+        await come_to(one, client, "printing")
+        assert (await ask(client, "heater")).status_code == 409
+        assert (await ask(client, "bed")).status_code == 204
+        await come_to(one, client, "idle")
+        assert (await ask(client, "heater")).status_code == 204
 
 
 async def test_a_command_is_judged_before_the_state_and_its_values_after(one: Hosted) -> None:

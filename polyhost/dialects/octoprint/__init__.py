@@ -1,4 +1,4 @@
-"""OctoPrint's REST API, version 1.11, and what clients are known to send to it.
+"""OctoPrint's REST API, version 1.11, what clients are known to send to it, and its first version's machine.
 
 Specified by upstream's docs/api, and by what a live 1.11.8 answers where the two differ.
 """
@@ -10,6 +10,7 @@ from polyhost.dialects.octoprint import (
     control,
     files,
     job,
+    legacy,
     login,
     printer,
     profiles,
@@ -30,6 +31,7 @@ _routes.include(
     job.routes,
     printer.routes,
     control.routes,
+    legacy.routes,
     profiles.routes,
     settings.routes,
 )

@@ -143,7 +143,7 @@ async def use_tool(call: Call) -> Encoded:
         case ToolTargets(targets):
             await printers.set_targets(printer, _by_heater(targets, printer), by=by)
         case ToolOffsets(offsets):
-            await printers.set_offsets(printer, _checked_offsets(_by_heater(offsets, printer)), by=by)
+            await printers.set_offsets(printer, checked_offsets(_by_heater(offsets, printer)), by=by)
         case Extrude(amount, speed):
             await printers.extrude(printer, amount, _speed_of(speed), by=by)
         case Flowrate(factor):
@@ -171,7 +171,7 @@ async def _heat(call: Call, heater: str) -> Encoded:
         case Target(target):
             await printers.set_targets(printer, {heater: target}, by=by)
         case Offset(offset):
-            await printers.set_offsets(printer, _checked_offsets({heater: offset}), by=by)
+            await printers.set_offsets(printer, checked_offsets({heater: offset}), by=by)
     return no_content()
 
 
@@ -245,7 +245,8 @@ def _by_heater(values: Mapping[str, float], printer: Printer) -> dict[str, float
     return {f"tool{_number_of(tool, printer)}": value for tool, value in values.items()}
 
 
-def _checked_offsets(offsets: Mapping[str, float]) -> Mapping[str, float]:
+def checked_offsets(offsets: Mapping[str, float]) -> Mapping[str, float]:
+    """`Malformed` beyond 50 °C either way."""
     for heater, offset in offsets.items():
         if not -MAX_OFFSET <= offset <= MAX_OFFSET:
             raise Malformed(f"the offset of {heater} must be from -{MAX_OFFSET} to {MAX_OFFSET}, not {offset}")
