@@ -96,6 +96,7 @@ class Machine:
         self._hot = record.hot
         self._hot_on_disk = record.hot
         self._marking_hot = False
+        self.said = 0
         self._heatings = 0  # host commands that heat so far: an older off list does not speak for them
         self._held: deque[tuple[Sequence[bytes], Callable[[], None] | None]] = deque()
         self._person_at = clock.monotonic()
@@ -467,6 +468,7 @@ class Machine:
             self._held.popleft()
             if heating(lines):
                 self._heatings += 1
+            self.said += len(lines)
             self.session.queue(lines, Lane.HOST, then)
             self.modal.advance(lines)
             self._position_known = False

@@ -41,6 +41,7 @@ class Machine(Protocol):
     session: Session
     modal: ModalState
     position: Position
+    said: int  # host lines so far
 
     def say(self, lines: Sequence[bytes], then: Callable[[], None] | None = None) -> None:
         """Send host lines after those before them; `then` is called when the last is acknowledged."""
@@ -93,6 +94,21 @@ def filled(script: Iterable[str], point: PausePoint) -> list[bytes]:
     return [command.encode("ascii", "replace") for command in commands if command]
 
 
+def again(modal: ModalState) -> list[bytes]:
+    """The modes of `modal`, to be set again after somebody moved or extruded: the file counts on them.
+
+    On Marlin ``G90`` alone makes E absolute too, and an extrusion by hand shifts an absolute E.
+    """
+    lines = [b"G90" if modal.absolute else b"G91"]
+    if modal.extruder_absolute:
+        lines += [b"M82", f"G92 E{modal.e:.5f}".encode()]
+    else:
+        lines.append(b"M83")
+    if modal.feedrate_mm_s:
+        lines.append(f"G1 F{mm_min_from_mm_s(modal.feedrate_mm_s):.5g}".encode())
+    return lines
+
+
 class FileRun:
     """A run of `order` on `machine`, from `begin` until its state is one of `core.job.ENDED`."""
 
@@ -121,6 +137,8 @@ class FileRun:
         self._whole = False  # the reader has given everything
         self._awaited: Callable[[], None] | None = None
         self._point = PausePoint()
+        self._modal = ModalState()  # at the pause
+        self._said_at_pause = 0
         self.cooled: dict[str, float] = {}  # targets that idle cooling switched off
         self._started_at = clock.now()
         self._began = clock.monotonic()
@@ -168,6 +186,7 @@ class FileRun:
             return
         self._move(RunSignal.PAUSE)
         self._take_back()
+        self._modal = self._machine.modal.copy()
         if quietly:
             self._paused()
         else:
@@ -175,10 +194,12 @@ class FileRun:
 
     def _position_known(self) -> None:
         self._point = self._here()
+        self._modal = self._machine.modal.copy()
         self._script(filled(self.order.scripts.after_pause, self._point), self._paused)
 
     def _paused(self) -> None:
         self._paused_at = self._clock.monotonic()
+        self._said_at_pause = self._machine.said
         self._move(RunSignal.PAUSE_DONE)
 
     def resume(self, *, quietly: bool = False) -> None:
@@ -192,6 +213,8 @@ class FileRun:
         self.cooled = {}
         if not quietly:
             lines += filled(self.order.scripts.before_resume, self._point)
+        if lines or self._machine.said != self._said_at_pause:
+            lines += again(self._modal)
         self._script(lines, self._resumed)
 
     def _resumed(self) -> None:

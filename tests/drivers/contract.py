@@ -62,14 +62,17 @@ class DriverContract:
         await rig.driver.pause("run-1")
         await rig.driver.pause("run-1")
         await reached(rig.driver, rig.ear, RunState.PAUSED)
+        await rig.driver.send(["G91", "G1 Z5 F300", "G1 Z-5", "G90"])  # somebody looks at it
         await rig.driver.resume("run-1")
         await reached(rig.driver, rig.ear, *ENDED)
         sent = await rig.sent()
-        script = [line for line in sent if line.startswith(("M117", "M400"))]
-        assert script[0] == "M400"
-        assert script[1].startswith("M117 at 1")
-        assert script[2:] == ["M117 hot 200"]
-        assert [line for line in sent if line not in script] == commands
+        first = sent.index("M400")
+        last = first + sent[first:].index("G1 F6000")
+        between = sent[first : last + 1]
+        assert between[1].startswith("M117 at 1")
+        assert between[2:-2] == ["G91", "G1 Z5 F300", "G1 Z-5", "G90", "M117 hot 200", "G90", "M82"]
+        assert between[-2] == f"G92 E{float(sent[first - 1].split(' E')[1].split()[0]):.5f}"
+        assert sent[:first] + sent[last + 1 :] == commands
 
     async def test_a_file_may_pause_its_own_run(self, rig: Rig, tmp_path: Path) -> None:
         await rig.driver.start(order_of(tmp_path, ["G28", "M0 look at it", "M117 on", "M25", "G28 X"]))
@@ -105,7 +108,7 @@ class DriverContract:
         assert [line for line in after if line != "M108"] == ["M117 cancelled", "M104 S0", "M140 S0"]
 
     async def test_a_wait_for_heat_can_be_cancelled(self, rig: Rig, tmp_path: Path) -> None:
-        await rig.driver.start(order_of(tmp_path, ["G28", "M190 S110", "G28 X"]))
+        await rig.driver.start(order_of(tmp_path, ["G28", *["M190 S110", "M190 R40"] * 5, "G28 X"]))
         await rig.ear.until(lambda: (bed := rig.driver.snapshot.heaters.get("bed")) is not None and bed.target == 110)
         await rig.driver.cancel("run-1")
         await reached(rig.driver, rig.ear, RunState.CANCELLED)

@@ -28,7 +28,7 @@ class TestSerialDriver(DriverContract):
     async def rig(self, tmp_path: Path) -> AsyncIterator[SerialRig]:
         ear = Ear()
         async with (
-            PtyPrinter(tmp_path / "printer", "--speed", "100") as printer,
+            PtyPrinter(tmp_path / "printer", "--speed", "300") as printer,
             pool_in(tmp_path / "data", ear) as pool,
         ):
             driver = pool.driver_for("mk3", serial_settings(printer.port))

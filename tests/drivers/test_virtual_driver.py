@@ -35,7 +35,7 @@ class TestVirtualDriver(DriverContract):
     async def rig(self, tmp_path: Path) -> AsyncIterator[VirtualRig]:
         ear = Ear()
         async with pool_in(tmp_path / "data", ear) as pool:
-            driver = pool.driver_for("one", config.Printer("one", "virtual", speed=100))
+            driver = pool.driver_for("one", config.Printer("one", "virtual", speed=300))
             assert isinstance(driver, VirtualDriver)
             async with running(driver):
                 await ready(driver, ear)

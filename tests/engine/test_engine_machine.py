@@ -195,8 +195,9 @@ async def test_a_cooled_pause_heats_again_before_it_goes_on(tmp_path: Path) -> N
         stage.machine.resume("run-1")
         stage.journal.answer()
         await stage.until(lambda: run.state is RunState.COMPLETED)
+        after_pause = ["G90", "M82", "G92 E0.00000"]
         after = [line for line in stage.executed[before:] if not line.startswith(("M105", "M110"))]
-        assert after == ["M140 S60", "M104 T0 S200", "M190 S60", "M109 T0 S200", *commands[5:]]
+        assert after == ["M140 S60", "M104 T0 S200", "M190 S60", "M109 T0 S200", *after_pause, *commands[5:]]
 
 
 async def test_a_running_print_is_never_cooled_for_being_left_alone(tmp_path: Path) -> None:

@@ -69,7 +69,7 @@ async def test_a_killed_engine_comes_back_and_cools_its_printer_first(tmp_path: 
     order = order_of(tmp_path, commands)
     ear = Ear()
     async with (
-        PtyPrinter(tmp_path / "printer", "--speed", "100", "--no-reset") as printer,
+        PtyPrinter(tmp_path / "printer", "--speed", "300", "--no-reset") as printer,
         pool_in(tmp_path / "data", ear) as pool,
     ):
         driver = pool.driver_for("mk3", serial_settings(printer.port))
@@ -114,7 +114,7 @@ async def test_a_killed_engine_comes_back_and_cools_its_printer_first(tmp_path: 
 async def test_an_interrupted_run_cannot_go_on_with_another_file(tmp_path: Path) -> None:
     order = order_of(tmp_path, [*HEADER, *moves(20000, length_mm=20)])
     ear = Ear()
-    async with PtyPrinter(tmp_path / "printer", "--speed", "100") as printer, pool_in(tmp_path / "data", ear) as pool:
+    async with PtyPrinter(tmp_path / "printer", "--speed", "300") as printer, pool_in(tmp_path / "data", ear) as pool:
         driver = pool.driver_for("mk3", serial_settings(printer.port))
         async with running(driver):
             await ready(driver, ear)
@@ -131,7 +131,7 @@ async def test_an_interrupted_run_cannot_go_on_with_another_file(tmp_path: Path)
 
 async def test_a_stop_leaves_what_prints_and_a_hard_stop_cancels_it(tmp_path: Path) -> None:
     order = order_of(tmp_path, [*HEADER, *moves(20000, length_mm=20)])
-    async with PtyPrinter(tmp_path / "printer", "--speed", "100") as printer:
+    async with PtyPrinter(tmp_path / "printer", "--speed", "300") as printer:
         for attempt in ("first", "second"):
             ear = Ear()
             pool = EnginePool(tmp_path / "data", ear, ear.ended)
@@ -153,7 +153,7 @@ async def test_a_stop_leaves_what_prints_and_a_hard_stop_cancels_it(tmp_path: Pa
 async def test_sigterm_makes_the_machine_safe(tmp_path: Path) -> None:
     order = order_of(tmp_path, [*HEADER, *moves(20000, length_mm=20)])
     ear = Ear()
-    async with PtyPrinter(tmp_path / "printer", "--speed", "100") as printer, pool_in(tmp_path / "data", ear) as pool:
+    async with PtyPrinter(tmp_path / "printer", "--speed", "300") as printer, pool_in(tmp_path / "data", ear) as pool:
         driver = pool.driver_for("mk3", serial_settings(printer.port))
         async with running(driver):
             await ready(driver, ear)
@@ -171,7 +171,7 @@ async def test_an_engine_that_hangs_is_replaced(tmp_path: Path, monkeypatch: pyt
     monkeypatch.setattr("polyhost.drivers.engines.HUNG_S", 0.5)
     monkeypatch.setattr("polyhost.drivers.engines.PING_EVERY_S", 0.1)
     ear = Ear()
-    async with PtyPrinter(tmp_path / "printer", "--speed", "100") as printer, pool_in(tmp_path / "data", ear) as pool:
+    async with PtyPrinter(tmp_path / "printer", "--speed", "300") as printer, pool_in(tmp_path / "data", ear) as pool:
         driver = pool.driver_for("mk3", serial_settings(printer.port))
         async with running(driver):
             await ready(driver, ear)

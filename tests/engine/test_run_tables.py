@@ -6,7 +6,8 @@ from polyhost.core.file import LayerIndex
 from polyhost.core.printer import Temperature
 from polyhost.engine.heaters import all_off, heat_list, off_list
 from polyhost.engine.messages import MachineSettings, VirtualLink
-from polyhost.engine.run import PausePoint, filled, time_at
+from polyhost.engine.run import PausePoint, again, filled, time_at
+from polyhost.gcode.modal import ModalState
 
 POINT = PausePoint(x=10.5, y=20.0, z=0.2, e=None, f=1800.0, tool=1, hotend=210.0, bed=60.0, fan=128)
 
@@ -25,6 +26,12 @@ POINT = PausePoint(x=10.5, y=20.0, z=0.2, e=None, f=1800.0, tool=1, hotend=210.0
 )
 def test_placeholders_stand_for_what_the_machine_had(line: str, sent: list[bytes]) -> None:
     assert filled([line], POINT) == sent
+
+
+def test_the_modes_that_a_file_counts_on_are_set_again() -> None:
+    relative = ModalState(absolute=False, extruder_absolute=False, feedrate_mm_s=30.0, e=5.0)
+    assert again(relative) == [b"G91", b"M83", b"G1 F1800"]
+    assert again(ModalState(e=12.5)) == [b"G90", b"M82", b"G92 E12.50000"]
 
 
 @pytest.mark.parametrize(
