@@ -1,0 +1,90 @@
+"""The last mile: libraries that others wrote against OctoPrint, against us, over a real socket."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from typing import Any, TypeVar
+
+import aiohttp
+import pytest
+from octorest import OctoRest
+from pyoctoprintapi import OctoprintClient
+
+from polyhost.core.user import Role
+from tests.web.hosting import GCODE, Hosted
+from tests.web.test_server import Served, serving
+
+T = TypeVar("T")
+
+
+@pytest.fixture
+async def served(one: Hosted) -> AsyncIterator[Served]:
+    async with serving(one) as (it, _):
+        yield it
+
+
+async def test_octorest_prints_a_file(served: Served, tmp_path: Any) -> None:
+    one = served.one
+    part = tmp_path / "part.gcode"
+    part.write_bytes(GCODE)
+
+    async def do(call: Callable[..., T], *arguments: Any, **named: Any) -> T:
+        return await asyncio.to_thread(call, *arguments, **named)
+
+    client = await do(OctoRest, url=f"http://127.0.0.1:{served.port}", apikey=served.key)
+    assert client.version["text"].startswith("OctoPrint")
+    await do(client.upload, str(part))
+    await do(client.upload, ("sub/in a folder.gcode", GCODE))  # its own parameter `path` never leaves it
+    assert one.host.files.on_disk("part.gcode").read_bytes() == GCODE
+    assert {file["name"] for file in (await do(client.files, recursive=True))["files"]} == {"part.gcode", "sub"}
+    await do(client.new_folder, "new")
+    await do(client.copy, "part.gcode", "new")
+    await do(client.move, "new/part.gcode", "moved.gcode")
+    await do(client.delete, "moved.gcode")
+    await do(client.select, "part.gcode", print=True)
+    await do(client.pause)
+    assert (await do(client.job_info))["state"] == "Paused"
+    await do(client.resume)
+    await do(client.cancel)
+    await one.ended()
+    await do(client.home)
+    await do(client.jog, x=10, y=-5, z=0.02)
+    await do(client.extrude, 1)
+    await do(client.tool_target, 200)
+    await do(client.bed_target, 60)
+    await do(client.feedrate, 105)
+    await do(client.gcode, ["M106", "M107"])
+    assert one.machine.sent[-2:] == ["M106", "M107"]
+    assert (await do(client.printer))["temperature"]["bed"]["actual"] == 20.0
+    assert (await do(client.printer_profiles))["profiles"]["_default"]["current"]
+    assert "plugins" in await do(client.settings)
+    await do(client.disconnect)
+    assert (await do(client.connection_info))["current"]["state"] == "Closed"
+    with pytest.raises(RuntimeError, match="not operational"):
+        await do(client.printer)
+    await do(client.connect)
+    await do(client.session.close)
+
+
+async def test_home_assistant_sees_and_steers(served: Served) -> None:
+    one = served.one
+    await one.put("part.gcode")
+    async with aiohttp.ClientSession() as session:
+        client = OctoprintClient(host="127.0.0.1", session=session, port=served.port, ssl=False, path="/")
+        client.set_api_key(served.key)
+        printer = await client.get_printer_info()
+        assert printer.state.flags.operational
+        assert [(each.name, each.actual_temp) for each in printer.temperatures] == [("tool0", 21.5), ("bed", 20.0)]
+        assert (await client.get_job_info()).state == "Operational"
+        assert (await client.get_server_info()).version == "1.11.8"
+        assert not (await client.get_webcam_info()).internal_snapshot_url.endswith("None")
+        await client.set_bed_temperature(60)
+        await client.set_tool_temperature("tool0", 200)
+        assert one.machine.sent == ["M140 S60", "M104 T0 S200"]
+        async with one.client(role=Role.OPERATOR) as ours:
+            await ours.post("/api/files/local/part.gcode", json={"command": "select", "print": True})
+        await client.pause_job()
+        assert (await client.get_job_info()).state == "Paused"
+        await client.resume_job()
+        await client.cancel_job()
+        await one.ended()
+        await client.disconnect()
