@@ -213,6 +213,20 @@ def test_stopping_with_nothing_printing_ends_the_engines(data: Path) -> None:
         assert engines(data) == []
 
 
+def test_a_stop_waits_for_no_sender_who_sends_nothing(data: Path) -> None:
+    key = init(data)
+    with serving(data) as server:
+        port = int(server.url.rsplit(":", 1)[1])
+        head = f"PUT /native/v1/files/half.gcode HTTP/1.1\r\nHost: localhost\r\nX-Api-Key: {key}\r\n"
+        with socket.create_connection(("127.0.0.1", port)) as half:
+            half.sendall(f"{head}Content-Length: 100000\r\n\r\nG28\n".encode())
+            until(lambda: any((data / "staging").iterdir()), "the upload to begin")
+            began = time.monotonic()
+            server.stop()
+            assert time.monotonic() - began < 10
+        assert not any((data / "staging").iterdir())
+
+
 def test_stopping_leaves_a_print_to_its_engine_and_the_next_host_carries_it_on(data: Path, tmp_path: Path) -> None:
     init(data)
     with serving(data, VIRTUAL) as server:
