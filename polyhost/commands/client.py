@@ -238,7 +238,7 @@ Data = Annotated[
     Path | None,
     typer.Option("--data", envvar="POLYHOST_DATA", help="The data folder of a host on this computer.", metavar="DIR"),
 ]
-Json = Annotated[bool, typer.Option("--json", help="Print the host's answer as JSON.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of words.")]
 
 _HOST_OPTIONS: Final = (("server", Server, ""), ("key", Key, ""), ("data", Data, None), ("json", Json, False))
 
