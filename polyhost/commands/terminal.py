@@ -151,6 +151,9 @@ def bar(fraction: float, cells: int) -> str:
     return "▓" * full + "░" * (cells - full)
 
 
+_USUAL_COLUMNS: Final = 100
+
+
 class Line:
     """One line that is drawn again and again: in place on a terminal, now and then where there is none."""
 
@@ -171,7 +174,7 @@ class Line:
             self._open = not last
         elif last or self._said_at is None or self._now() - self._said_at >= self.PLAIN_EVERY_S:
             self._said_at = self._now()
-            show(text(100))
+            show(text(_USUAL_COLUMNS))
 
     def leave(self) -> None:
         """Let what follows begin on a line of its own."""
@@ -181,7 +184,8 @@ class Line:
 
 
 def _columns() -> int:
+    """Of the terminal; those that do not know it say 0."""
     try:
-        return max(20, os.get_terminal_size(sys.stdout.fileno()).columns)
+        return os.get_terminal_size(sys.stdout.fileno()).columns or _USUAL_COLUMNS
     except OSError:
-        return 100
+        return _USUAL_COLUMNS

@@ -194,6 +194,16 @@ def test_printers_are_connected_disconnected_added_and_removed(polyhost: Polyhos
     assert polyhost("printers", "show", "kuche-2").code == 5
 
 
+def test_a_scan_lists_ports_and_adds_nothing(polyhost: Polyhost) -> None:
+    before = polyhost("printers", "list", "--json").json
+    ports = polyhost("printers", "add", "--scan", "--json")
+    assert ports.code == 0
+    assert all({"path", "stable_path", "description", "serial_number"} == port.keys() for port in ports.json)
+    words = polyhost("printers", "add", "--scan")
+    assert "BETTER NAME" in words.out if ports.json else "no serial ports" in words.err
+    assert len(polyhost("printers", "list", "--json").json) == len(before)
+
+
 def test_an_emergency_stop_faults_and_a_connect_mends(polyhost: Polyhost) -> None:
     assert polyhost("printers", "add", "stopped", "--virtual", "--speed", "0").code == 0
     _wait(lambda: polyhost("printers", "show", "stopped", "--json").json["state"] == "ready")
