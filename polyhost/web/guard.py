@@ -48,9 +48,10 @@ class Guard:
         """Unsafe methods of a cookie's session prove that the page is ours: cookie and header hold its token (S8)."""
         if not call.csrf or call.scope["method"] in SAFE_METHODS:
             return
-        given = call.header(b"x-csrf-token")
-        kept = cookies_of(call).get(csrf_cookie(call.scope), "")
-        if not (hmac.compare_digest(given, call.csrf) and hmac.compare_digest(kept, call.csrf)):
+        given = call.headers.get(b"x-csrf-token", b"")
+        kept = cookies_of(call).get(csrf_cookie(call.scope), "").encode()
+        token = call.csrf.encode()
+        if not (hmac.compare_digest(given, token) and hmac.compare_digest(kept, token)):
             raise Malformed("CSRF validation failed")
 
     def _is_local(self, scope: Scope) -> bool:

@@ -2,6 +2,8 @@
 
 import asyncio
 import contextlib
+import shutil
+import tempfile
 from collections.abc import AsyncIterator, Callable, MutableMapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -194,6 +196,27 @@ async def raw_request(
     return answered[0]["status"], b"".join(message.get("body", b"") for message in answered)
 
 
+_furnished: tuple[tempfile.TemporaryDirectory[str], dict[Role, str]] | None = None
+
+
+async def _furnish(data: Path) -> dict[Role, str]:
+    """Make `data` the folder of a host that is set up, with a key for each role; made once, then copied."""
+    global _furnished
+    if _furnished is None:
+        folder = tempfile.TemporaryDirectory()
+        made = Path(folder.name)
+        records = Records.open(made)
+        try:
+            accounts = Accounts(records, SystemClock(), secret_key(made, may_make=True))
+            await accounts.first_administrator("root", "correct horse")
+            keys = {role: (await accounts.add_key("root", role, "", (), None, LOCAL))[1] for role in Role}
+        finally:
+            records.close()
+        _furnished = folder, keys
+    shutil.copytree(_furnished[0].name, data, dirs_exist_ok=True)
+    return dict(_furnished[1])
+
+
 @contextlib.asynccontextmanager
 async def hosted(
     data: Path,
@@ -206,6 +229,7 @@ async def hosted(
     local_socket: str = "",
 ) -> AsyncIterator[Hosted]:
     """A host on `data`, its printers connected, with a key for each role."""
+    keys = await _furnish(data) if set_up else {}
     settings = msgspec.structs.replace(config or Config(), printers=tuple(printers))
     records = Records.open(data)
     clock, bus = SystemClock(), Bus()
@@ -228,10 +252,7 @@ async def hosted(
     host = Host(settings, all_printers, runs, files, accounts, bus, clock)
     dialects = (octoprint.DIALECT, native.DIALECT)
     application = Application(host, dialects, doors=doors, local_socket=local_socket)
-    one = Hosted(host, application, machines, setup_code)
-    if set_up:
-        await accounts.first_administrator("root", "correct horse")
-        one.keys = {role: await one.key_of(role) for role in Role}
+    one = Hosted(host, application, machines, setup_code, keys)
     # No task group: a fixture begins and ends in different tasks.
     parts = [asyncio.create_task(part.run()) for part in (runs, files)]
     try:

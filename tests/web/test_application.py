@@ -91,7 +91,9 @@ class TestSessions:
         async with one.client() as client:
             token = await self.logged_in(client)
             refused = await client.post("/api/job", json={"command": "start"})
-            wrong = await client.post("/api/job", json={"command": "start"}, headers={"X-CSRF-Token": "x" + token})
+            wrong = await client.post(
+                "/api/job", json={"command": "start"}, headers={b"X-CSRF-Token": b"\xfc" + token.encode()}
+            )
             right = await client.post("/api/job", json={"command": "start"}, headers={"X-CSRF-Token": token})
         assert (refused.status_code, refused.json()) == (400, {"error": "CSRF validation failed"})
         assert wrong.status_code == 400
