@@ -264,9 +264,9 @@ class Engine:
         events, self._events = tuple(self._events), []
         ends, self._ends = tuple(self._ends), []
         snapshots, console = [], []
+        now = time.monotonic()
         for name, machine in self._machines.items():
-            if machine.changed:
-                machine.changed = False
+            if machine.has_news(now):
                 snapshots.append(machine.snapshot())
             if machine.console:
                 console.append(ConsoleLines(name, tuple(machine.console)))
@@ -274,12 +274,12 @@ class Engine:
         if not self.servers or not (snapshots or events or ends or console):
             return
         everything = m.frame(m.Heard(tuple(snapshots), events, tuple(console), ends))
-        snapshots_only = m.frame(m.Heard(tuple(snapshots), (), (), ends)) if snapshots or ends else b""
-        now = time.monotonic()
-        for server in list(self.servers):
-            if server.greeted:
-                # A server that lags misses console lines and events; ends are told again when it attaches anew.
-                server.write(snapshots_only if server.lagging(now) else everything)
+        for server in [server for server in self.servers if server.greeted]:
+            if not server.lagging(now):
+                server.write(everything)
+            elif snapshots or ends:
+                # It misses console lines and events; ends are told again when it attaches anew.
+                server.write(m.frame(m.Heard(tuple(snapshots), (), (), ends)))
 
     # --- what machines say
 

@@ -54,6 +54,7 @@ from polyhost.gcode.modal import ModalState, heating
 
 log = logging.getLogger(__name__)
 
+PROGRESS_EVERY_S: Final = 0.2
 CONSOLE_LINES: Final = 1000  # kept for the next `Heard`; the oldest go first
 
 
@@ -85,12 +86,15 @@ class Machine:
         self.heaters: dict[str, Temperature] = {}
         self.console: deque[ConsoleLine] = deque(maxlen=CONSOLE_LINES)
         self.changed = True
+        self._told_lines = 0
+        self._told_at = 0.0
         self.run: FileRun | None = None
         self._journal = journal
         self._hub = hub
         self._clock = clock
         self._loop = asyncio.get_running_loop()
         self.connection = Connection(name, record.machine.link, self, clock, identity=record.identity)
+        self._greeting = False  # a conversation began and does not stand yet
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = 0.0
         self._hot = record.hot
@@ -286,6 +290,7 @@ class Machine:
     def begin(self, link: Link) -> None:
         self.session = Session(window_lines=self.settings.window_lines, window_bytes=self.settings.window_bytes)
         self.session.on_line = self._on_line
+        self._greeting = True
         self.modal = ModalState()
         self.heaters = {}
         self._held.clear()
@@ -305,24 +310,26 @@ class Machine:
         now = self._clock.monotonic()
         for reply in self.session.receive(data, now):
             self._take(reply)
-        if self.session.greeted and self.connection.state in (PrinterState.CONNECTING, PrinterState.DETECTING):
+        if self._greeting and self.session.greeted:
+            self._greeting = False
             self.connection.greeted()
             if self._hot:
                 self.switch_off()
-        self._pump()
+        self._pump(now)
 
-    def _pump(self) -> None:
-        link = self.connection.link
-        if link is None or self.connection.state is PrinterState.FAULTED:
+    def _pump(self, now: float | None = None) -> None:
+        connection, session, run = self.connection, self.session, self.run
+        link = connection.link
+        if link is None or connection.state is PrinterState.FAULTED:
             return
-        run = self.run
         if run is not None:
             run.feed()
-        now = self._clock.monotonic()
-        data = self.session.data_to_send(now)
+        if now is None:
+            now = self._clock.monotonic()
+        data = session.data_to_send(now)
         if data:
             link.write(data)
-        deadline = self.session.next_deadline()
+        deadline = session.next_deadline()
         if deadline is not None and (self._timer is None or deadline < self._timer_at):
             if self._timer is not None:
                 self._timer.cancel()
@@ -608,6 +615,14 @@ class Machine:
             ),
             then,
         )
+
+    def has_news(self, now: float) -> bool:
+        """Whether a snapshot is due: something changed, or lines went out for a while."""
+        if not self.changed and (self.session.lines_sent == self._told_lines or now - self._told_at < PROGRESS_EVERY_S):
+            return False
+        self.changed = False
+        self._told_lines, self._told_at = self.session.lines_sent, now
+        return True
 
     def snapshot(self) -> Snapshot:
         connection, modal, session, run = self.connection, self.modal, self.session, self.run
