@@ -20,7 +20,7 @@ from polyhost.drivers.engines import runtime_dir
 from tests.commands.conftest import Ran, command, end, environment, host_of, run, start_demo
 
 LONG = "".join(f"G1 X{n % 2 * 0.5} F300\n" for n in range(5000))
-VIRTUAL = '[[printers]]\nslug = "v"\ndriver = "virtual"\n'
+VIRTUAL = '[[printers]]\nslug = "v"\ndriver = "virtual"\nspeed = 5\n'
 
 
 @dataclass
@@ -261,6 +261,25 @@ def test_stopping_leaves_a_print_to_its_engine_and_the_next_host_carries_it_on(d
             until(lambda: at(data, "history", "--json").json[0]["state"] == "cancelled", "the cancel")
             again.stop()
             assert engines(data) == []
+
+
+def test_who_follows_a_print_is_carried_over_the_hosts_restart(data: Path, tmp_path: Path) -> None:
+    init(data)
+    with serving(data, VIRTUAL) as server:
+        start_printing(data, tmp_path)
+        following = subprocess.Popen(
+            command("follow", "v", "--json", "--data", str(data)), stdout=subprocess.PIPE, text=True, env=environment()
+        )
+        assert following.stdout is not None
+        assert json.loads(following.stdout.readline())["run"]["state"] == "printing"
+        server.process.kill()
+        server.process.wait(30)
+        with serving(data, VIRTUAL):
+            assert at(data, "cancel", "v", "--yes").code == 0
+            *_, last = following.stdout
+            assert json.loads(last)["run"]["state"] == "cancelled"
+            assert following.wait(30) == 7
+            following.stdout.close()
 
 
 def test_stopping_with_stop_printing_cancels_first(data: Path, tmp_path: Path) -> None:

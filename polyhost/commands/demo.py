@@ -157,7 +157,7 @@ async def _print(app: "App", ready: Ready, folder: Path) -> int:
 
 def _explain(ready: Ready) -> None:
     say(f"""
-Polyhost answers at {ready.url}
+Polyhost answers at {ready.url} (for a browser, too)
 
   printers   {", ".join(ready.printers)}
   API key    {ready.api_key}

@@ -27,6 +27,7 @@ from polyhost.core.errors import LinkLost, Malformed, NotFound, NotNow
 from polyhost.core.job import RunState
 
 _AWAY_S: Final = 30.0  # how long `follow` waits for a host that went away; the print goes on meanwhile
+_AGAIN_S: Final = 0.5
 
 PrinterName = Annotated[str, typer.Argument(help="The printer's slug.", metavar="PRINTER")]
 Yes = Annotated[bool, typer.Option("--yes", help="Do not ask.")]
@@ -122,7 +123,7 @@ def follow_run(client: Client, slug: str, run_id: str | None) -> RunView:
         line.leave()
         say(f"detached; the print goes on. To see it again: polyhost follow {slug}")
         raise
-    raise LinkLost(f"{client.where} ended the stream")
+    raise AssertionError("a printer is watched without end")
 
 
 def _draw(line: Line, run: RunView) -> None:
@@ -141,7 +142,7 @@ def _watched(client: Client, slug: str, line: Line) -> Iterator[tuple[PrinterVie
             if heard_at is None or time.monotonic() - heard_at > _AWAY_S:
                 line.leave()
                 raise
-            time.sleep(0.5)
+        time.sleep(_AGAIN_S)
 
 
 def ended_well(run: RunView) -> None:
