@@ -54,6 +54,7 @@ from polyhost.gcode.modal import ModalState, heating
 
 log = logging.getLogger(__name__)
 
+LOOK_S: Final = 0.1  # how late a deadline of the conversation may be seen
 PROGRESS_EVERY_S: Final = 0.2
 CONSOLE_LINES: Final = 1000  # kept for the next `Heard`; the oldest go first
 
@@ -327,14 +328,19 @@ class Machine:
         if now is None:
             now = self._clock.monotonic()
         data = session.data_to_send(now)
+        soon = now + LOOK_S
         if data:
             link.write(data)
-        deadline = session.next_deadline()
-        if deadline is not None and (self._timer is None or deadline < self._timer_at):
+            if self._timer is not None and self._timer_at <= soon:
+                return  # in a running print this is every time
+        at = session.next_deadline()
+        if data and (at is None or at > soon):
+            at = soon
+        if at is not None and (self._timer is None or at < self._timer_at):
             if self._timer is not None:
                 self._timer.cancel()
-            self._timer_at = deadline
-            self._timer = self._loop.call_later(max(0.0, deadline - now), self._tick)
+            self._timer_at = at
+            self._timer = self._loop.call_later(max(0.0, at - now), self._tick)
 
     def _tick(self) -> None:
         self._timer = None

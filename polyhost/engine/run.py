@@ -252,11 +252,12 @@ class FileRun:
         if self.state is not RunState.PRINTING and self.state is not RunState.FINISHING:
             return
         session = self._machine.session
-        acknowledged = session.file_lines_acknowledged
-        if acknowledged - self._base >= _SETTLE:
-            self.settle()
         room = session.room()
-        if self.state is RunState.PRINTING and (room >= _REFILL or self._fed - acknowledged < _REFILL):
+        if room < _REFILL and not self._whole and self._stop is None:
+            return
+        if session.file_lines_acknowledged - self._base >= _SETTLE:
+            self.settle()
+        if self.state is RunState.PRINTING:
             lines = self._next(room)
             if lines and self._machine.ready_to_send(lines):
                 session.queue(lines, Lane.FILE)

@@ -37,7 +37,7 @@ class DriverContract:
         assert not rig.driver.snapshot.hot
 
     async def test_a_file_is_printed_whole_and_once(self, rig: Rig, tmp_path: Path) -> None:
-        commands = [*HEADER, *moves(600), *FOOTER]
+        commands = [*HEADER, *moves(300), *FOOTER]
         scripts = Scripts(before_start=("M117 before",), after_done=("M117 after ; the end",))
         order = order_of(tmp_path, commands, scripts=scripts)
         await rig.driver.start(order)
