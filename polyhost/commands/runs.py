@@ -23,7 +23,8 @@ from polyhost.commands.terminal import (
     table,
 )
 from polyhost.commands.views import FileView, PlanView, PrinterView, RunView
-from polyhost.core.errors import LinkLost, Malformed, NotFound, NotNow
+from polyhost.core.errors import LinkLost, Malformed, NotFound, NotNow, Unsupported
+from polyhost.core.file import GCODE_SUFFIXES, is_gcode
 from polyhost.core.job import RunState
 
 _AWAY_S: Final = 30.0  # how long `follow` waits for a host that went away; the print goes on meanwhile
@@ -63,6 +64,8 @@ def upload_file(client: Client, file: Path, folder: str) -> bytes:
     """Send one local file into the library, drawing how far it is; the host's answer."""
     if not file.is_file():
         raise NotFound(f"no file {file}" if not file.exists() else f"{file} is no file")
+    if not is_gcode(file.name):
+        raise Unsupported(f"{file} is no G-code: its name ends in none of {', '.join(GCODE_SUFFIXES)}")
     total = file.stat().st_size
     path = "/".join(part for part in (folder.strip("/"), file.name) if part)
     line = Line()

@@ -275,6 +275,8 @@ def test_users_and_keys(polyhost: Polyhost, host: Host) -> None:
         (["print", "nothing.gcode"], 2, "which printer?"),
         (["upload", "/nowhere/at-all.gcode"], 5, "no file"),
         (["upload", "/"], 5, "no file"),
+        (["upload", "/etc/hostname"], 2, "hostname"),
+        (["print", "/etc/hostname", "--on", "virtual-3"], 2, "hostname"),
         (["files", "show", "nothing.gcode"], 5, "nothing.gcode"),
         (["files", "list", "no-such-folder"], 5, "no-such-folder"),
         (["printers", "add"], 2, "needs a name"),
