@@ -51,13 +51,17 @@ class EngineDriver:
         self._snapshot = snapshot
         self._held.set()
 
+    def let_go(self) -> None:
+        """Nobody runs this driver: its requests go nowhere."""
+        self._client = None
+        self._held.clear()
+
     def heard(self, snapshot: Snapshot) -> None:
         self._snapshot = snapshot
 
     def engine_lost(self) -> Snapshot:
         """The engine is gone: what is known of the printer is what was heard last, but its state."""
-        self._client = None
-        self._held.clear()
+        self.let_go()
         state = self._snapshot.state
         if state is not PrinterState.OFFLINE:
             state = advance_printer(state, PrinterSignal.LINK_LOST)

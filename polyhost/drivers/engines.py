@@ -71,6 +71,7 @@ class _Engine:
         self.client: EngineClient | None = None
         self.pid = 0
         self.printers: set[str] = set()
+        self.strays: set[str] = set()  # printers without a driver, at the last look
         self.child = 0  # the process, if we started it
         self.stopping = False
 
@@ -214,6 +215,7 @@ class EnginePool:
         try:
             yield
         finally:
+            driver.let_go()
             if self._drivers.get(driver.slug) is driver:
                 del self._drivers[driver.slug]
 
@@ -350,7 +352,9 @@ class EnginePool:
 
     async def _release_strays(self, engine: _Engine, client: EngineClient) -> None:
         """Let go of printers that are no longer wanted here: removed while the server was away."""
-        for slug in [slug for slug in engine.printers if slug not in self._drivers]:
+        strays = {slug for slug in engine.printers if slug not in self._drivers}
+        engine.strays, known = strays, engine.strays
+        for slug in sorted(strays & known):  # at two looks: a driver may just be on its way
             with contextlib.suppress(NotNow):  # it prints: later, then
                 await client.ask(m.Release(printer=slug))
                 engine.printers.discard(slug)

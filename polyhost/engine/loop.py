@@ -315,11 +315,11 @@ class Engine:
             case m.Hold():
                 self._hold(request.printer, request.machine)
             case m.Release():
-                self._release(request.printer)
+                return self._done(id, self._release(request.printer))
             case m.Connect():
                 return self._done(id, self._machine(request.printer).connect(request.port, request.baud))
             case m.Disconnect():
-                self._machine(request.printer).disconnect()
+                return self._done(id, self._machine(request.printer).disconnect())
             case m.Send():
                 self._machine(request.printer).send(request.commands)
             case m.EmergencyStop():
@@ -370,8 +370,8 @@ class Engine:
         self._journal.write(Kept(name, record))
         self._take_on(name, record)
 
-    def _release(self, name: str) -> None:
-        self._machine(name).release()
+    async def _release(self, name: str) -> None:
+        await self._machine(name).release()
         del self._machines[name]
         self._keepers.pop(name).cancel()
         self._journal.write(Released(name))

@@ -6,6 +6,7 @@ wants written and sleeps until the session's deadline.  Everything that heats go
 """
 
 import asyncio
+import contextlib
 import logging
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -55,6 +56,7 @@ from polyhost.gcode.modal import ModalState, heating
 log = logging.getLogger(__name__)
 
 LOOK_S: Final = 0.1  # how late a deadline of the conversation may be seen
+LEAVE_S: Final = 5.0  # for the off list, before a link is closed
 PROGRESS_EVERY_S: Final = 0.2
 CONSOLE_LINES: Final = 1000  # kept for the next `Heard`; the oldest go first
 
@@ -144,8 +146,10 @@ class Machine:
         await self.connection.connect(port, baud)
         self._keep()
 
-    def disconnect(self) -> None:
+    async def disconnect(self) -> None:
         self._no_run("disconnect")
+        await self._leave_cold()
+        self._no_run("disconnect")  # nobody began one meanwhile
         self.connection.disconnect()
         self._keep()
 
@@ -218,10 +222,21 @@ class Machine:
         if self._ended.pop(run_id, None) is not None:
             self._keep()
 
-    def release(self) -> None:
-        """`NotNow` while a run is on or something is hot."""
+    async def release(self) -> None:
+        """`NotNow` while a run is on."""
+        self._no_run("be removed")
+        await self._leave_cold()
         self._no_run("be removed")
         self.connection.disconnect()
+
+    async def _leave_cold(self) -> None:
+        """Heaters off before the link is closed: behind it, nobody would own them."""
+        if self._reachably_hot:
+            off = asyncio.Event()
+            self.switch_off(off.set)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(LEAVE_S):
+                    await off.wait()
 
     def misbehave(self, fault: str, argument: float) -> None:
         link = self.connection.link

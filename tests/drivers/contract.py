@@ -160,6 +160,14 @@ class DriverContract:
         await rig.driver.connect()
         await ready(rig.driver, rig.ear)
 
+    async def test_a_link_is_closed_cold(self, rig: Rig) -> None:
+        await rig.driver.send(["M104 S50"])
+        await rig.ear.until(lambda: rig.driver.snapshot.hot)
+        await rig.driver.disconnect()
+        await rig.ear.until(lambda: rig.driver.snapshot.state is PrinterState.OFFLINE)
+        assert not rig.driver.snapshot.hot
+        assert "M104 S0" in await rig.sent()
+
     async def test_an_emergency_stop_ends_the_run_and_wants_a_person(self, rig: Rig, tmp_path: Path) -> None:
         await rig.driver.start(order_of(tmp_path, SLOW))
         await rig.ear.until(lambda: (run := rig.driver.snapshot.run) is not None and run.lines > 10)
