@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import socket
 import stat
@@ -16,7 +17,7 @@ import httpx
 import psutil
 import pytest
 
-from polyhost.drivers.engines import runtime_dir
+from polyhost.drivers.engines import runtime_path
 from tests.commands.conftest import Ran, command, end, environment, host_of, run, start_demo
 
 LONG = "".join(f"G1 X{n % 2 * 0.5} F300\n" for n in range(5000))
@@ -64,6 +65,7 @@ def serving(data: Path, settings: str = "", *arguments: str) -> Iterator[Server]
         process.stderr.close()
         for engine in engines(data):
             engine.kill()
+        shutil.rmtree(runtime_path(data), ignore_errors=True)
 
 
 def engines(data: Path) -> list[psutil.Process]:
@@ -127,7 +129,7 @@ def test_a_new_host_is_closed_until_its_code_is_said(data: Path) -> None:
 def test_the_folder_and_the_local_socket_are_their_owners_alone(data: Path) -> None:
     with serving(data) as server:
         assert stat.S_IMODE(data.stat().st_mode) == 0o700
-        local = runtime_dir(data) / "api.sock"
+        local = runtime_path(data) / "api.sock"
         assert stat.S_IMODE(local.stat().st_mode) == 0o600
         assert stat.S_IMODE(local.parent.stat().st_mode) == 0o700
         assert at(data, "printers", "list", "--json").json == []
