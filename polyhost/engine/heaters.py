@@ -1,10 +1,11 @@
 """Who owns a heater: the off list, and when an engine sends it by itself (reliability, R9)."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Final
 
 from polyhost.core.printer import Temperature
 from polyhost.engine.messages import MachineSettings
+from polyhost.gcode.modal import heating
 
 NOBODY_S: Final = 1800.0  # with no server for this long, whatever is idle or paused is switched off
 
@@ -38,3 +39,67 @@ def all_off(heaters: Mapping[str, Temperature]) -> bool:
     """Whether the firmware says that it heats nothing; False when it says nothing."""
     targets = [heater.target for heater in heaters.values() if heater.target is not None]
     return bool(targets) and not any(targets)
+
+
+class Heat:
+    """Whether a machine is hot, and whether the journal knows: what heats is held back until it does.
+
+    `hot` is true from the first heating command until the machine is known to be off.  `write` has it written down;
+    `written` is to be called when that is done.
+    """
+
+    def __init__(self, hot: bool, write: Callable[[], None]) -> None:
+        self.hot = hot
+        self._on_disk = hot
+        self._write_down = write
+        self._waiting = False  # for the disk
+        self._wanted = False  # a command waits with us
+        self._heatings = 0  # sent so far: an older off list does not speak for them
+
+    def allows(self, commands: Iterable[bytes]) -> bool:
+        """Whether `commands` may be sent now; if not, it is being written down that the machine gets hot."""
+        if not self.must_wait(commands):
+            return True
+        self._wanted = True
+        self._write()
+        return False
+
+    def must_wait(self, commands: Iterable[bytes]) -> bool:
+        """Whether the journal must be written before `commands` are sent."""
+        return not self._on_disk and heating(commands)
+
+    def sent(self, commands: Iterable[bytes]) -> None:
+        """Commands of the host's own went out."""
+        self._heatings += heating(commands)
+
+    def reported(self, told: Mapping[str, Temperature], *, quiet: bool) -> bool:
+        """Take the firmware's word; `quiet` when nothing is on its way to it.  Whether that made the machine cold."""
+        if any(heater.target for heater in told.values()):
+            if not self.hot:
+                self._write()  # somebody at the machine, or a print from its own card
+            return False
+        return quiet and not self._waiting and all_off(told) and self.cooled()
+
+    def off_list(self) -> Callable[[], bool]:
+        """An off list is sent: what to call when it is acknowledged; it says whether the machine is cold by it."""
+        before = self._heatings
+        return lambda: self._heatings == before and self.cooled()
+
+    def cooled(self) -> bool:
+        """The machine is off; False if that was known."""
+        was, self.hot, self._on_disk = self.hot, False, False
+        return was
+
+    def _write(self) -> None:
+        if not self._waiting:
+            self._waiting = self.hot = True
+            self._write_down()
+
+    def written(self, *, done: bool) -> bool:
+        """The journal answered.  False when the disk refused, and commands that wait must not be sent."""
+        wanted, self._waiting, self._wanted = self._wanted, False, False
+        self._on_disk = done
+        if wanted and not done:
+            self.hot = False
+            return False
+        return True

@@ -51,7 +51,7 @@ from polyhost.firmware.marlin.replies import (
 )
 from polyhost.firmware.marlin.session import Lane, Session
 from polyhost.firmware.marlin.simulator import Fault
-from polyhost.gcode.modal import ModalState, heating
+from polyhost.gcode.modal import ModalState
 
 log = logging.getLogger(__name__)
 
@@ -100,11 +100,8 @@ class Machine:
         self._greeting = False  # a conversation began and does not stand yet
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = 0.0
-        self._hot = record.hot
-        self._hot_on_disk = record.hot
-        self._marking_hot = False
+        self._heat = heaters.Heat(record.hot, lambda: self._keep(self._heat_written))
         self.said = 0
-        self._heatings = 0  # host commands that heat so far: an older off list does not speak for them
         self._held: deque[tuple[Sequence[bytes], Callable[[], None] | None]] = deque()
         self._person_at = clock.monotonic()
         self._position_known = False
@@ -158,7 +155,7 @@ class Machine:
         lines = [command.encode("ascii", "replace") for command in commands]
         if any(b"\n" in line or b"\r" in line for line in lines):
             raise Malformed("a command is one line")
-        if heating(lines) and not self._hot_on_disk and self._journal.failure:
+        if self._journal.failure and self._heat.must_wait(lines):
             raise NoSpace(f"nothing is heated while the journal cannot be written: {self._journal.failure}")
         self._touch()
         self.say(lines)
@@ -255,7 +252,7 @@ class Machine:
     @property
     def hot(self) -> bool:
         """Something was told to heat, and is not known to be off."""
-        return self._hot
+        return self._heat.hot
 
     @property
     def safe(self) -> bool:
@@ -265,7 +262,7 @@ class Machine:
 
     @property
     def _reachably_hot(self) -> bool:
-        return self._hot and self.connection.state is PrinterState.READY
+        return self._heat.hot and self.connection.state is PrinterState.READY
 
     def held(self) -> HeldPrinter:
         return HeldPrinter(machine=self.settings, snapshot=self.snapshot(), ended=tuple(self._ended.values()))
@@ -313,7 +310,7 @@ class Machine:
         self._sd_ready = False
         now = self._clock.monotonic()
         self.session.opened(now)
-        if self._hot:
+        if self._heat.hot:
             self._off_now()
         self._pump()
 
@@ -329,7 +326,7 @@ class Machine:
         if self._greeting and self.session.greeted:
             self._greeting = False
             self.connection.greeted()
-            if self._hot:
+            if self._heat.hot:
                 self.switch_off()
         self._pump(now)
 
@@ -411,7 +408,7 @@ class Machine:
             return
         self.modal = ModalState()
         self._break("the printer's firmware restarted in the middle of the run")
-        if self._hot:
+        if self._heat.hot:
             self.switch_off()
 
     def _act_for_firmware(self, action: str) -> None:
@@ -494,8 +491,7 @@ class Machine:
             if not self.ready_to_send(lines):
                 break
             self._held.popleft()
-            if heating(lines):
-                self._heatings += 1
+            self._heat.sent(lines)
             self.said += len(lines)
             self.session.queue(lines, Lane.HOST, then)
             self.modal.advance(lines)
@@ -504,20 +500,11 @@ class Machine:
         self._pump()
 
     def ready_to_send(self, lines: Sequence[bytes]) -> bool:
-        if self._hot_on_disk or not heating(lines):
-            return True
-        if not self._marking_hot:
-            self._marking_hot = self._hot = True
-            self._keep(self._hot_kept)
-        return False
+        return self._heat.allows(lines)
 
-    def _hot_kept(self) -> None:
-        self._marking_hot = False
-        if not self._journal.failure:
-            self._hot_on_disk = True
-        else:
+    def _heat_written(self) -> None:
+        if not self._heat.written(done=not self._journal.failure):
             self._held.clear()
-            self._hot = False
             reason = f"nothing is heated while the journal cannot be written: {self._journal.failure}"
             self._hub.event(FirmwareSpoke(self.name, reason))
             self._break(reason)
@@ -529,11 +516,12 @@ class Machine:
         return told | {"bed": self.modal.bed, "chamber": self.modal.chamber} | reported
 
     def switch_off(self, then: Callable[[], None] | None = None) -> None:
-        before = self._heatings
+        acknowledged = self._heat.off_list()
 
         def off() -> None:
-            if self._heatings == before and not (self.run is not None and self.run.state is RunState.PRINTING):
-                self._cold()
+            printing = self.run is not None and self.run.state is RunState.PRINTING
+            if not printing and acknowledged():
+                self._cooled()
             if then is not None:
                 then()
 
@@ -571,25 +559,18 @@ class Machine:
 
     def _temperatures(self, reported: dict[str, Temperature]) -> None:
         self.heaters = self.heaters | reported
-        if heaters.all_off(self.heaters):
-            if self._hot and not self._marking_hot and not self.running and self.session.idle:
-                self._cold()
-        elif not self._hot and any(heater.target for heater in reported.values()):
-            self._hot = True  # somebody at the machine, or a print from its own card
-            self._keep(self._hot_kept)
-            self._marking_hot = True
+        if self._heat.reported(self.heaters, quiet=not self.running and self.session.idle):
+            self._cooled()
 
-    def _cold(self) -> None:
-        if self._hot:
-            self._hot = self._hot_on_disk = False
-            self.changed = True
-            self._keep()
+    def _cooled(self) -> None:
+        self.changed = True
+        self._keep()
 
     def cool_if_idle(self, now: float) -> None:
         """Switch off what nobody watches: idle or paused, hot, and no person for the time that the settings allow."""
         run = self.run
         paused = run is not None and run.state is RunState.PAUSED
-        if not self._hot or (self.running and not paused) or self.connection.state is not PrinterState.READY:
+        if not self._heat.hot or (self.running and not paused) or self.connection.state is not PrinterState.READY:
             return
         unwatched_s = now - self._person_at
         nobody_since = self._hub.nobody_since
@@ -606,6 +587,8 @@ class Machine:
     def every_second(self, now: float) -> None:
         """Tell the journal how far the run is, and cool what nobody watches."""
         self.cool_if_idle(now)
+        if self._journal.failure:
+            self._keep()  # the disk may take it by now
         run = self.run
         if run is not None and run.active:
             now_at = run.progress()
@@ -628,7 +611,7 @@ class Machine:
                 PrinterRecord(
                     machine=msgspec.structs.replace(self.settings, link=self.connection.settings),
                     wanted=self.connection.wanted,
-                    hot=self._hot,
+                    hot=self._heat.hot,
                     identity=self.connection.identity,
                     run=run.record() if run is not None and run.active else self._unfinished,
                     ended=tuple(self._ended.values()),
@@ -665,7 +648,7 @@ class Machine:
             feedrate_factor=modal.speed_factor,
             flow_factor=modal.flow_factor,
             sd_ready=self._sd_ready,
-            hot=self._hot,
+            hot=self._heat.hot,
             lines_sent=session.lines_sent,
             resends=session.resends,
             run=progress,

@@ -142,6 +142,12 @@ async def test_a_disk_that_refuses_keeps_the_machine_cold(tmp_path: Path) -> Non
             await starting
         stage.machine.send(["G28"])  # what needs no journal goes on
         await stage.until(lambda: stage.executed == ["G28"])
+        stage.machine.every_second(stage.clock.monotonic())  # tries again
+        stage.journal.answer()
+        assert isinstance(stage.journal.entries[-1], Kept)
+        stage.machine.send(["M140 S60"])
+        stage.journal.answer()
+        await stage.until(lambda: stage.targets["bed"] == 60)
 
 
 async def test_an_idle_printer_is_switched_off_when_nobody_used_it_for_long() -> None:
