@@ -13,6 +13,7 @@ from polyhost.core.job import ENDED, RunState
 from polyhost.core.ports import Scripts
 from polyhost.core.printer import PrinterState
 from polyhost.drivers.engine_driver import EngineDriver
+from polyhost.gcode.limits import limits_from_m503
 from tests.drivers.rigs import FOOTER, HEADER, Ear, moves, order_of, reached, ready
 
 SLOW = [*HEADER, *moves(4000, length_mm=20), *FOOTER]  # about 13 machine minutes
@@ -117,8 +118,9 @@ class DriverContract:
 
     async def test_commands_are_sent_as_given(self, rig: Rig) -> None:
         await rig.driver.send(["G28 X", "M106 S51", "M220 S150", "T0"])
-        await rig.ear.until(lambda: rig.driver.snapshot.fan == 0.2)
+        await rig.ear.until(lambda: rig.driver.snapshot.fan == 0.2 and "T0" in " ".join(rig.ear.sent()))
         assert rig.driver.snapshot.feedrate_factor == 1.5
+        await rig.ear.until(lambda: any("T0*" in line for line in rig.ear.sent()))
         assert await rig.sent() == ["G28 X", "M106 S51", "M220 S150", "T0"]
 
     async def test_a_heated_printer_is_marked_hot_until_it_is_off(self, rig: Rig) -> None:
@@ -126,6 +128,29 @@ class DriverContract:
         await rig.ear.until(lambda: rig.driver.snapshot.hot)
         await rig.driver.send(["M104 S0"])
         await rig.ear.until(lambda: not rig.driver.snapshot.hot)
+
+    async def test_a_target_shows_when_it_is_sent_and_not_first_in_the_next_report(self, rig: Rig) -> None:
+        await rig.driver.send(["M140 S40"])
+        await rig.ear.until(lambda: rig.driver.snapshot.heaters["bed"].target == 40)
+        assert not any("/40.00" in line for line in rig.ear.received())
+
+    async def test_offsets_raise_what_the_file_sets_and_nothing_else(self, rig: Rig, tmp_path: Path) -> None:
+        await rig.driver.set_offsets({"tool0": 5.0})
+        assert rig.driver.snapshot.offsets == {"tool0": 5.0}
+        await rig.driver.send(["M104 S20"])
+        await rig.driver.start(order_of(tmp_path, ["M104 S30", "M140 S31", "M104 S0"]))
+        await reached(rig.driver, rig.ear, RunState.COMPLETED)
+        sent = await rig.sent()
+        assert [line for line in sent if line.startswith(("M104", "M140"))][:4] == [
+            "M104 S20",
+            "M104 S35",
+            "M140 S31",
+            "M104 S0",
+        ]
+
+    async def test_the_machine_says_how_fast_it_moves(self, rig: Rig) -> None:
+        await rig.ear.until(lambda: any(line.startswith("M203 ") for line in rig.driver.snapshot.firmware.motion))
+        assert limits_from_m503(rig.driver.snapshot.firmware.motion).source == "machine"
 
     async def test_what_cannot_be_now_is_refused(self, rig: Rig, tmp_path: Path) -> None:
         order = order_of(tmp_path, SLOW)
