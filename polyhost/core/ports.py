@@ -85,6 +85,9 @@ class Driver(Protocol):
     async def send(self, commands: Sequence[str]) -> None:
         """Queue `commands` behind what is being sent, between the lines of a run."""
 
+    async def set_offsets(self, offsets: Mapping[str, float]) -> None:
+        """°C by which the targets that a run's file sets are raised from now on, by heater; others stay."""
+
     async def emergency_stop(self) -> None:
         """``M112`` ahead of everything."""
 

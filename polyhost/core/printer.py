@@ -102,12 +102,16 @@ class Position(msgspec.Struct, frozen=True):
 
 
 class Firmware(msgspec.Struct, frozen=True):
-    """What ``M115`` said: name, machine, number of extruders, and its capabilities (``AUTOREPORT_TEMP`` → True)."""
+    """What ``M115`` said: name, machine, number of extruders, and its capabilities (``AUTOREPORT_TEMP`` → True).
+
+    `motion` is what ``M503`` said of how fast the machine may move: its ``M201`` to ``M205``.
+    """
 
     name: str = ""
     machine: str = ""
     extruders: int = 1
     capabilities: dict[str, bool] = {}
+    motion: tuple[str, ...] = ()
 
 
 class Axis(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -164,6 +168,7 @@ class Snapshot(msgspec.Struct, frozen=True):
     baud: int = 0
     firmware: Firmware = Firmware()
     heaters: dict[str, Temperature] = {}
+    offsets: dict[str, float] = {}  # °C that targets set by a run's file are raised by
     tool: int = 0
     position: Position = Position()
     homed: str = ""  # those of "xyz" that were homed since the firmware started

@@ -1,7 +1,7 @@
 """What all machines have in common that an engine holds: `core.ports.Driver`, as requests to that engine."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Final
 
 import msgspec
@@ -80,6 +80,9 @@ class EngineDriver:
 
     async def send(self, commands: Sequence[str]) -> None:
         await self._ask(m.Send(printer=self.slug, commands=tuple(commands)))
+
+    async def set_offsets(self, offsets: Mapping[str, float]) -> None:
+        await self._ask(m.SetOffsets(printer=self.slug, offsets=dict(offsets)))
 
     async def emergency_stop(self) -> None:
         await self._ask(m.EmergencyStop(printer=self.slug))

@@ -82,20 +82,23 @@ class Server(asyncio.Protocol):
             self.say(m.Refused(request.id, type(refused).__name__, str(refused)))
             return
         if isinstance(answer, m.Done):
-            self.say(answer)
+            self._answered(answer)
         else:
             self._answers += 1
             self._engine.spawn(self._answer_later(request.id, answer), f"answer {type(request).__name__}")
 
     async def _answer_later(self, id: int, answer: Coroutine[None, None, m.Done]) -> None:
-        said: m.Said
         try:
-            said = await answer
+            self._answered(await answer)
         except PolyhostError as refused:
-            said = m.Refused(id, type(refused).__name__, str(refused))
+            self.say(m.Refused(id, type(refused).__name__, str(refused)))
         finally:
             self._answers -= 1
-        self.say(said)
+
+    def _answered(self, done: m.Done) -> None:
+        """What the request changed is said before its answer: who asked sees it at once."""
+        self._engine.tell()
+        self.say(done)
 
     def say(self, message: m.Said) -> None:
         self.write(m.frame(message))
@@ -322,6 +325,8 @@ class Engine:
                 return self._done(id, self._machine(request.printer).disconnect())
             case m.Send():
                 self._machine(request.printer).send(request.commands)
+            case m.SetOffsets():
+                self._machine(request.printer).set_offsets(request.offsets)
             case m.EmergencyStop():
                 self._machine(request.printer).emergency_stop()
             case m.StartRun():

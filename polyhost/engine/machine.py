@@ -8,6 +8,7 @@ wants written and sleeps until the session's deadline.  Everything that heats go
 import asyncio
 import contextlib
 import logging
+import re
 from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Final, Protocol
@@ -35,7 +36,6 @@ from polyhost.engine.links import Link, SimulatedPort
 from polyhost.engine.messages import EndedRun, HeldPrinter, MachineSettings
 from polyhost.engine.run import FileRun
 from polyhost.firmware.marlin.replies import (
-    Busy,
     CommandsDone,
     DamagedLink,
     Dead,
@@ -45,6 +45,7 @@ from polyhost.firmware.marlin.replies import (
     HostAction,
     PositionReported,
     Reply,
+    Said,
     SdFilesListed,
     SdReady,
     TemperaturesReported,
@@ -58,6 +59,7 @@ log = logging.getLogger(__name__)
 LOOK_S: Final = 0.1  # how late a deadline of the conversation may be seen
 LEAVE_S: Final = 5.0  # for the off list, before a link is closed
 PROGRESS_EVERY_S: Final = 0.2
+_MOTION: Final = re.compile(r"(?:echo:)?\s*(M20[1345]\s.*)")
 CONSOLE_LINES: Final = 1000  # kept for the next `Heard`; the oldest go first
 
 
@@ -102,6 +104,8 @@ class Machine:
         self._timer_at = 0.0
         self._heat = heaters.Heat(record.hot, lambda: self._keep(self._heat_written))
         self.said = 0
+        self.offsets: dict[str, float] = {}
+        self._motion: list[str] = []  # what M503 said so far of how fast the machine moves
         self._held: deque[tuple[Sequence[bytes], Callable[[], None] | None]] = deque()
         self._person_at = clock.monotonic()
         self._position_known = False
@@ -159,6 +163,10 @@ class Machine:
             raise NoSpace(f"nothing is heated while the journal cannot be written: {self._journal.failure}")
         self._touch()
         self.say(lines)
+
+    def set_offsets(self, offsets: dict[str, float]) -> None:
+        self.offsets |= offsets
+        self.changed = True
 
     def emergency_stop(self) -> None:
         """M112 ahead of everything, whatever state the machine is in."""
@@ -378,8 +386,13 @@ class Machine:
             case CommandsDone(tag):
                 if callable(tag):
                     tag()
-            case FirmwareReported() | Busy():
-                pass
+            case FirmwareReported(firmware):
+                if "EEPROM" in firmware.capabilities:
+                    self._motion.clear()
+                    self.session.queue([b"M503"], Lane.HOST)
+            case Said(text):
+                if motion := _MOTION.match(text):
+                    self._motion.append(motion[1])
             case SdFilesListed(files):
                 self._hub.event(CardListed(self.name, tuple((file.name, file.size_bytes) for file in files)))
             case SdReady(ready):
@@ -494,10 +507,18 @@ class Machine:
             self._heat.sent(lines)
             self.said += len(lines)
             self.session.queue(lines, Lane.HOST, then)
-            self.modal.advance(lines)
+            self._advance(lines)
             self._position_known = False
         self.changed = True
         self._pump()
+
+    def _advance(self, lines: Sequence[bytes]) -> None:
+        """Follow the host's own lines; a target shows at once, not only in the firmware's next report."""
+        before = self._told()
+        self.modal.advance(lines)
+        for heater, target in self._told().items():
+            if before.get(heater) != target and heater in self.heaters:
+                self.heaters = self.heaters | {heater: msgspec.structs.replace(self.heaters[heater], target=target)}
 
     def ready_to_send(self, lines: Sequence[bytes]) -> bool:
         return self._heat.allows(lines)
@@ -512,8 +533,11 @@ class Machine:
 
     def targets(self) -> dict[str, float]:
         reported = {name: heater.target for name, heater in self.heaters.items() if heater.target is not None}
+        return self._told() | reported
+
+    def _told(self) -> dict[str, float]:
         told = {f"tool{tool}": target for tool, target in self.modal.hotends.items()}
-        return told | {"bed": self.modal.bed, "chamber": self.modal.chamber} | reported
+        return told | {"bed": self.modal.bed, "chamber": self.modal.chamber}
 
     def switch_off(self, then: Callable[[], None] | None = None) -> None:
         acknowledged = self._heat.off_list()
@@ -639,8 +663,9 @@ class Machine:
             fault=connection.fault,
             port=connection.port,
             baud=connection.baud,
-            firmware=session.firmware,
+            firmware=msgspec.structs.replace(session.firmware, motion=tuple(self._motion)),
             heaters=self.heaters,
+            offsets=self.offsets,
             tool=modal.tool,
             position=self.position if self._position_known else Position(modal.x, modal.y, modal.z, modal.e),
             homed=modal.homed.lower(),

@@ -104,6 +104,11 @@ class Send(_Asked, frozen=True, kw_only=True):
     commands: tuple[str, ...]
 
 
+class SetOffsets(_Asked, frozen=True, kw_only=True):
+    printer: str
+    offsets: dict[str, float]
+
+
 class EmergencyStop(_Asked, frozen=True, kw_only=True):
     printer: str
 
@@ -168,6 +173,7 @@ Request = (
     | Connect
     | Disconnect
     | Send
+    | SetOffsets
     | EmergencyStop
     | StartRun
     | PauseRun

@@ -22,6 +22,7 @@ from polyhost.core.units import mm_min_from_mm_s
 from polyhost.engine.heaters import heat_list
 from polyhost.engine.journal import RunRecord
 from polyhost.engine.messages import EndedRun
+from polyhost.engine.offsets import Offsets
 from polyhost.firmware.marlin.session import Lane, Session
 from polyhost.gcode.modal import ModalState
 from polyhost.gcode.reader import LineReader
@@ -42,6 +43,7 @@ class Machine(Protocol):
     modal: ModalState
     position: Position
     said: int  # host lines so far
+    offsets: dict[str, float]  # °C that the file's targets are raised by
 
     def say(self, lines: Sequence[bytes], then: Callable[[], None] | None = None) -> None:
         """Send host lines after those before them; `then` is called when the last is acknowledged."""
@@ -130,6 +132,7 @@ class FileRun:
         self._ends: list[int] = []
         self._base = 0
         self._fed = 0
+        self._offsets = Offsets()
         self._rest: tuple[list[bytes], list[int]] = ([], [])  # of a batch, behind a line that stops the run
         self._stop: int | None = None  # the number of the M command that stands behind the lines read
         self._barrier: object | None = None  # asks the session when all lines read are with the firmware
@@ -301,7 +304,7 @@ class FileRun:
             self._rest = (lines[index + 1 :], ends[index + 1 :])
             self._stop = int(found[1])
             lines, ends = lines[:index], ends[:index]
-        self._lines += lines
+        self._lines += self._offsets.raised(lines, self._machine.offsets)
         self._ends += ends
 
     def _at_end(self, session: Session, acknowledged: int) -> None:

@@ -45,7 +45,8 @@ class Reader(Protocol):
     async def metadata(self, file: Path) -> tuple[Metadata, dict[str, bytes]]:
         """And the pictures, by digest."""
 
-    async def analysis(self, file: Path) -> Analysis: ...
+    async def analysis(self, file: Path, motion: tuple[str, ...]) -> Analysis:
+        """`motion` says how fast a machine moves, for a file that does not say it (`core.printer.Firmware`)."""
 
     async def rest(self) -> None:
         """Nothing is to be read for a while."""
@@ -56,6 +57,9 @@ class FileUser(Protocol):
 
     def uses(self, path: str) -> str:
         """The printer whose run reads `path`; "" for none."""
+
+    def motion(self) -> tuple[str, ...]:
+        """How fast the machine moves that most files are for, in its own words; () when it did not say."""
 
     def noticed(self, event: Event) -> None:
         """Something happened to a file; returns at once."""
@@ -509,7 +513,8 @@ class Files:
     async def _analyse(self, path: str) -> None:
         file = self.get(path)
         try:
-            analysis = await self._reader.analysis(self._store.on_disk(path))
+            motion = self.user.motion() if self.user is not None else ()
+            analysis = await self._reader.analysis(self._store.on_disk(path), motion)
             await self._keep(self._records.keep_analysis(path, file.sha256, analysis))
         except (Malformed, NoSpace, NotFound) as error:
             log.warning("%s could not be analysed: %s", path, error)

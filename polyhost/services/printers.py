@@ -65,7 +65,6 @@ class Printer:
         self.snapshot = driver.snapshot
         self.selected = ""  # the path chosen for the next run
         self.run: Run | None = None  # the one going on, or the last
-        self.offsets: dict[str, float] = {}
         self.temperatures = TemperatureHistory()
         self.console = Console()
 
@@ -168,7 +167,7 @@ class Printers:
         return self._ports()
 
     def offsets(self, p: Printer) -> dict[str, float]:
-        return {heater: p.offsets.get(heater, 0.0) for heater in p.profile.heaters()}
+        return {heater: p.snapshot.offsets.get(heater, 0.0) for heater in p.profile.heaters()}
 
     def temperatures(self, p: Printer, limit: int = SAMPLES) -> Sequence[TemperatureSample]:
         """The last `limit` samples of half an hour, the newest last."""
@@ -296,7 +295,7 @@ class Printers:
             for heater, celsius in offsets.items()
         }
         self._must_be_operational(p)
-        p.offsets.update(checked)
+        await p.driver.set_offsets(checked)
 
     async def set_feedrate(self, p: Printer, factor: float, by: Caller) -> None:
         _needs(by, Permission.CONTROL, p)

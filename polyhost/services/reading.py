@@ -40,9 +40,9 @@ class ReadingProcess:
             case other:
                 raise _not_read(other)
 
-    async def analysis(self, file: Path) -> Analysis:
+    async def analysis(self, file: Path, motion: tuple[str, ...]) -> Analysis:
         within_s = self._within_s(file)
-        match await self._ask(worker.ReadWhole(str(file), within_s), within_s):
+        match await self._ask(worker.ReadWhole(str(file), within_s, motion), within_s):
             case worker.WholeRead(analysis):
                 return analysis
             case other:

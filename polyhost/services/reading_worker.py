@@ -32,10 +32,14 @@ class ReadHeader(msgspec.Struct, frozen=True, tag=True):
 
 
 class ReadWhole(msgspec.Struct, frozen=True, tag=True):
-    """The analysis, of as much as can be read in nine tenths of `within_s`."""
+    """The analysis, of as much as can be read in nine tenths of `within_s`.
+
+    `motion` is how fast a machine moves (`core.printer.Firmware`), where the file does not say it.
+    """
 
     path: str
     within_s: float
+    motion: tuple[str, ...] = ()
 
 
 class HeaderRead(msgspec.Struct, frozen=True, tag=True):
@@ -79,9 +83,10 @@ def answer_to(question: Question) -> Answer:
                     return HeaderRead(metadata, {image.thumbnail.digest: image.data for image in images})
                 case ReadWhole():
                     from polyhost.gcode.analysis import analyse
-                    from polyhost.gcode.limits import Limits
+                    from polyhost.gcode.limits import limits_from_m503
 
-                    return WholeRead(analyse(file, size, Limits(), budget_s=0.9 * question.within_s, clock=monotonic))
+                    limits = limits_from_m503(question.motion)
+                    return WholeRead(analyse(file, size, limits, budget_s=0.9 * question.within_s, clock=monotonic))
     except OSError as error:
         return NotRead(str(error))
 

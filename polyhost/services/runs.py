@@ -305,6 +305,9 @@ class Runs:
                 return run.printer
         return next((printer for printer, reserved in self._reserved.items() if reserved == path), "")
 
+    def motion(self) -> tuple[str, ...]:
+        return self._printers.default().snapshot.firmware.motion if self._printers.all() else ()
+
     def noticed(self, event: Event) -> None:
         match event:
             case FileAnalysed(path, whole=True):

@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 from polyhost import config
-from polyhost.core.events import ConsoleLines, DriverEvent
+from polyhost.core.events import ConsoleLine, ConsoleLines, DriverEvent
 from polyhost.core.job import RunState
 from polyhost.core.ports import RunOrder, Scripts
 from polyhost.core.printer import PrinterState, Snapshot
@@ -55,8 +55,14 @@ class Ear:
 
     def sent(self) -> list[str]:
         """All lines that the console shows as sent."""
-        heard = [line for notice in self.notices if isinstance(notice, ConsoleLines) for line in notice.lines]
-        return [line.text for line in heard if line.sent]
+        return [line.text for line in self._console() if line.sent]
+
+    def received(self) -> list[str]:
+        """All lines that the console shows as the firmware's."""
+        return [line.text for line in self._console() if not line.sent]
+
+    def _console(self) -> list[ConsoleLine]:
+        return [line for notice in self.notices if isinstance(notice, ConsoleLines) for line in notice.lines]
 
 
 @contextlib.asynccontextmanager
@@ -166,7 +172,7 @@ class PtyPrinter:
 
     async def executed(self) -> list[str]:
         """Every command that the machine carried out, without the host's questions."""
-        asked = ("M105", "M110", "M115", "M155", "M114", "M21", "M20", "M27", "M154", "M113", "M876")
+        asked = ("M105", "M110", "M115", "M155", "M503", "M114", "M21", "M20", "M27", "M154", "M113", "M876")
         return [line for line in await self.heard() if not line.startswith(asked)]
 
 

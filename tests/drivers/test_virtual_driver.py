@@ -13,7 +13,7 @@ from tests.drivers.contract import DriverContract
 from tests.drivers.rigs import Ear, pool_in, ready, running
 
 _FRAME = re.compile(r"N(\d+) (.*)\*\d+$")
-_ASKED = ("M105", "M110", "M115", "M155", "M114", "M21", "M20", "M27", "M154", "M113", "M876")
+_ASKED = ("M105", "M110", "M115", "M155", "M503", "M114", "M21", "M20", "M27", "M154", "M113", "M876")
 
 
 class VirtualRig:

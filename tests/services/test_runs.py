@@ -160,7 +160,7 @@ async def test_a_run_takes_scripts_layers_and_place_with_it(ready: World) -> Non
 async def test_layers_that_come_late_are_handed_over(ready: World) -> None:
     late = asyncio.Event()
 
-    async def analysis(file: Path) -> Analysis:
+    async def analysis(file: Path, motion: tuple[str, ...]) -> Analysis:
         await late.wait()
         return ANALYSIS
 

@@ -1,7 +1,7 @@
 """A host of real parts on a real disk, with machines that do what the test says and a clock that it moves."""
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -106,6 +106,10 @@ class FakeDriver:
     async def send(self, commands: Sequence[str]) -> None:
         self._hear("send", *commands)
 
+    async def set_offsets(self, offsets: Mapping[str, float]) -> None:
+        self._hear("offsets", *offsets)
+        self.say(offsets=self.snapshot.offsets | offsets)
+
     async def emergency_stop(self) -> None:
         self._hear("M112")
 
@@ -158,7 +162,7 @@ class FakeReader:
             raise found
         return found, self.pictures
 
-    async def analysis(self, file: Path) -> Analysis:
+    async def analysis(self, file: Path, motion: tuple[str, ...]) -> Analysis:
         self.asked.append(f"whole {file.name}")
         found = self.analyses.get(file.name, NotFound("not read in this test"))
         if isinstance(found, PolyhostError):

@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import shutil
 import tempfile
-from collections.abc import AsyncIterator, Callable, MutableMapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -73,6 +73,9 @@ class Machine:
             raise LinkLost("no link")
         self.sent += commands
 
+    async def set_offsets(self, offsets: Mapping[str, float]) -> None:
+        self.say(offsets=self.snapshot.offsets | offsets)
+
     async def emergency_stop(self) -> None:
         self.stopped = True
         self.say(state=PrinterState.FAULTED, fault="stopped by a person")
@@ -122,7 +125,7 @@ class NoReader:
     async def metadata(self, file: Path) -> tuple[Metadata, dict[str, bytes]]:
         return Metadata(), {}
 
-    async def analysis(self, file: Path) -> Analysis:
+    async def analysis(self, file: Path, motion: tuple[str, ...]) -> Analysis:
         raise Malformed("not read in this test")
 
     async def rest(self) -> None:
