@@ -35,12 +35,22 @@ class Peers:
     def program(self) -> Path | None:
         return self._folder / "bin" / "octoprint" if self._folder else None
 
+    def python(self) -> Path | None:
+        """The interpreter that can import Printrun."""
+        found = self._folder / "bin" / "python" if self._folder else None
+        if found is None or subprocess.run([str(found), "-c", "import printrun.printcore"], check=False).returncode:
+            return None
+        return found
+
     def install(self) -> None:
         program = self.program()
         if self._folder is None or program is None or program.exists():
             return
         subprocess.run([sys.executable, "-m", "venv", str(self._folder)], check=True)
-        subprocess.run([str(self._folder / "bin" / "pip"), "install", "-q", f"OctoPrint=={VERSION}"], check=True)
+        pip = [str(self._folder / "bin" / "pip"), "install", "-q"]
+        subprocess.run([*pip, f"OctoPrint=={VERSION}"], check=True)
+        # Its window needs wxPython, which compiles for half an hour; its printcore needs pyserial, as OctoPrint does.
+        subprocess.run([*pip, "--no-deps", "Printrun"], check=True)
 
     @contextmanager
     def octoprint(self, ports: str = "/nonexistent") -> Iterator[Server | None]:

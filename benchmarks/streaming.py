@@ -1,13 +1,15 @@
 """Streaming over a serial port: CPU per line, lines per second, and how much of the wire is used."""
 
+import json
+import subprocess
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks.harness import Row, Server, SimulatedFirmware, polyhost_serving, short_moves, until
+from benchmarks.harness import HERE, Row, Server, SimulatedFirmware, polyhost_serving, short_moves, until
 from benchmarks.peers import Peers, connect
 
 WARM_S, MEASURED_S = 2.0, 8.0
@@ -44,11 +46,11 @@ def _operational(server: Server, base: str) -> bool:
 def stream(server: Server, firmware: SimulatedFirmware, file: Path, baud: int, bases: list[str]) -> Stream:
     """Print `file` on every printer at once; measure from after the warm-up."""
     server.upload(file)
+    # Its analysis is not what is measured here (and that of OctoPrint waits for an idle printer).
+    until(lambda: "gcodeAnalysis" in server.get(f"/api/files/local/{file.name}"), 240, "the analysis")
     for base in bases:
         server.post(f"{base}/api/files/local/{file.name}", {"command": "select", "print": True})
     time.sleep(WARM_S)
-    # The file must be read by then: its analysis is not what is measured here.
-    until(lambda: "gcodeAnalysis" in server.get(f"/api/files/local/{file.name}"), 120, "the analysis")
     before, cpu, began = firmware.statistics(), server.cpu_s(), time.perf_counter()
     time.sleep(MEASURED_S)
     after, cpu, lasted = firmware.statistics(), server.cpu_s() - cpu, time.perf_counter() - began
@@ -70,29 +72,46 @@ def _octoprint_stream(peers: Peers, file: Path, baud: int) -> Stream | None:
         return stream(server, firmware, file, baud, [""])
 
 
+def _printcore_stream(peers: Peers, file: Path, baud: int) -> Stream | None:
+    """Printrun's printcore, which is a program by itself."""
+    python = peers.python()
+    if python is None:
+        return None
+    with SimulatedFirmware(1, baud) as firmware:
+        command = [str(python), str(HERE / "printcore_peer.py"), str(firmware.ports[0]), "115200", str(file)]
+        out = subprocess.run([*command, str(MEASURED_S)], capture_output=True, text=True, check=True).stdout
+    got = json.loads(out)
+    return Stream(got["lines"] / MEASURED_S, got["cpu_s"] / max(got["lines"], 1) * 1e6, 0.0, 0)
+
+
+def _peers_line(what: Callable[[Stream], str], octoprint: Stream | None, printcore: Stream | None) -> str:
+    named = (("OctoPrint", octoprint), ("printcore", printcore))
+    return ", ".join(f"{name} {what(stream)}" for name, stream in named if stream is not None) or "-"
+
+
 def rows(peers: Peers) -> Iterator[Row]:
     with tempfile.TemporaryDirectory() as folder:
         long = short_moves(Path(folder) / "long.gcode", 400_000)
 
         with SimulatedFirmware(1, 115200) as firmware, polyhost_on(firmware) as server:
             ours = stream(server, firmware, long, 115200, [""])
-        peer = _octoprint_stream(peers, long, 115200)
+        peer, other = _octoprint_stream(peers, long, 115200), _printcore_stream(peers, long, 115200)
         yield Row(
             "CPU per line, one printer, 115200 baud, ping-pong",
             "≤ 1/4 of OctoPrint",
             f"{ours.cpu_us_per_line:.0f} µs",
-            f"OctoPrint {peer.cpu_us_per_line:.0f} µs" if peer else "-",
+            _peers_line(lambda stream: f"{stream.cpu_us_per_line:.0f} µs", peer, other),
             ours.cpu_us_per_line <= peer.cpu_us_per_line / 4 if peer else None,
         )
 
         with SimulatedFirmware(1) as firmware, polyhost_on(firmware) as server:
             ours = stream(server, firmware, long, 0, [""])
-        peer = _octoprint_stream(peers, long, 0)
+        peer, other = _octoprint_stream(peers, long, 0), _printcore_stream(peers, long, 0)
         yield Row(
             "lines/s, unlimited link, ping-pong",
             "≥ 2 × OctoPrint",
             f"{ours.lines_s:.0f}/s",
-            f"OctoPrint {peer.lines_s:.0f}/s" if peer else "-",
+            _peers_line(lambda stream: f"{stream.lines_s:.0f}/s", peer, other),
             ours.lines_s >= 2 * peer.lines_s if peer else None,
         )
 
