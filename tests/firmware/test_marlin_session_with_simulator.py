@@ -166,3 +166,25 @@ def test_the_card_and_the_host_action_commands() -> None:
     assert any(isinstance(reply, SdFilesListed) for reply in room.replies)
     assert any(isinstance(reply, SdReady) for reply in room.replies)
     assert HostAction("notification", "hello") in room.replies
+
+
+def test_a_line_that_the_firmware_cannot_hold_is_named() -> None:
+    room = Room()
+    room.session.start_numbering()
+    room.session.queue([*LINES[:5], b"M117 " + b"far too long " * 13, *LINES[5:9]], Lane.FILE)
+    since = room.now
+    room.run_until(lambda: False, 120.0)
+    (reason,) = [reply.reason for reply in room.replies if isinstance(reply, Dead)]
+    assert reason == (
+        "line 7 is 180 bytes long, with its number and checksum, and most firmware keeps 95: "
+        "shorten it or remove it (N7 M117 far too long far too long far to…)"
+    )
+    assert room.now - since <= 60.0
+    assert room.executed[-5:] == LINES[:5]
+
+
+def test_a_long_line_that_the_firmware_holds_goes_through() -> None:
+    room = Room(machine=Machine(command_bytes=128))
+    line = b"M117 " + b"long" * 25
+    room.print_file([line])
+    assert line in room.executed

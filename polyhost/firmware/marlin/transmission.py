@@ -32,6 +32,7 @@ _MAX_UNCONFIRMED: Final = 448  # all of them must be in the history
 _CHECKPOINT_LINES: Final = 200  # lines between two checkpoints
 _CHECKPOINT_LINES_IN_DOUBT: Final = 32
 _MAX_WINDOW: Final = 16  # lines, whatever a firmware says
+_KEPT_BYTES: Final = 95  # of a line, without its end (Marlin's MAX_CMD_SIZE of 96); the rest of a longer one is lost
 _RECEIVE_BUFFER: Final = 127  # bytes that the smallest boards hold besides the line they work on
 _CAUTION_LINES: Final = 32  # so many go one at a time after lines had to be written again
 _MEMORY_LINES: Final = 1000  # a link that damaged one of so many lines is one that damages
@@ -513,6 +514,16 @@ class Transmission:
             ),
             (
                 max(self._doubt_since, self._alive_at) + max(TROUBLE_S, allowance),
-                f"line {line} does not get through: the link damages what is sent",
+                self._trouble(line),
             ),
+        )
+
+    def _trouble(self, line: int) -> str:
+        """Why `line` does not get through, while other things do."""
+        text = self._frames[line & _SLOT].rstrip(b"\n")
+        if len(text) <= _KEPT_BYTES or self._gone_back_to != line or self._repeats <= _INSISTENCE:
+            return f"line {line} does not get through: the link damages what is sent"
+        return (
+            f"line {line} is {len(text)} bytes long, with its number and checksum, and most firmware keeps "
+            f"{_KEPT_BYTES}: shorten it or remove it ({text[:40].decode('utf-8', 'replace')}…)"
         )
