@@ -3,7 +3,6 @@
 `POLYHOST_SOAK=1` runs the whole amount: 20,000 lines, five seeds.
 """
 
-import os
 from itertools import product
 from random import Random
 
@@ -25,8 +24,8 @@ from tests.firmware.links import (
     Repeating,
     World,
 )
+from tests.soak import SOAK
 
-SOAK = bool(os.environ.get("POLYHOST_SOAK"))
 COUNT = 20_000 if SOAK else 2_000
 SEEDS = range(5 if SOAK else 2)
 DAMAGING = (Flipping, Dropping, Repeating, Cutting, BadOks)

@@ -17,8 +17,7 @@ import pytest
 
 from tests.services import failpoints
 from tests.services.world import ADMIN, World, living, until
-
-SOAK = bool(os.environ.get("POLYHOST_SOAK"))
+from tests.soak import SOAK
 
 
 @pytest.mark.parametrize("step", [1 if SOAK else 6])
