@@ -24,8 +24,8 @@ from polyhost.core.printer import PrinterState, Snapshot
 from polyhost.core.user import Role
 from polyhost.dialects import native, octoprint
 from polyhost.drivers.engines import EnginePool, runtime_dir
-from polyhost.drivers.ports import ports
 from polyhost.engine.messages import EndedRun
+from polyhost.engine.ports import ports
 from polyhost.services.accounts import LOCAL, Accounts
 from polyhost.services.bus import Bus
 from polyhost.services.clock import SystemClock
