@@ -189,6 +189,16 @@ def test_a_tag_behind_no_lines_is_told_once_all_is_through() -> None:
     assert joined.replies[-1] == CommandsDone("nothing")
 
 
+def test_a_tag_behind_no_lines_is_told_though_the_numbers_begin_anew() -> None:
+    joined = greeted()
+    joined.session.queue([b"G4 P0"] * 9, Lane.HOST)
+    settle(joined)
+    joined.session.start_numbering()
+    joined.session.queue([], Lane.FILE, "an empty file")
+    settle(joined)
+    assert joined.replies.count(CommandsDone("an empty file")) == 1
+
+
 def test_dropped_lines_and_their_tags_are_gone() -> None:
     joined = greeted()
     session = joined.session

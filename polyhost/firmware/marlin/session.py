@@ -44,7 +44,7 @@ from polyhost.firmware.marlin.replies import (
     parse_reply,
     parse_sd_entry,
 )
-from polyhost.firmware.marlin.transmission import CHECKPOINT, Transmission
+from polyhost.firmware.marlin.transmission import CHECKPOINT, FIRST_LINE, Transmission
 
 __all__ = ["Lane", "Session"]
 
@@ -218,6 +218,8 @@ class Session:
 
     def _number_anew(self, now: float) -> None:
         self._transmission.number_anew(now)
+        # Tags still here stood behind no lines: the numbers they were given mean nothing any more.
+        self._tagged = deque((FIRST_LINE - 1, tag) for _, tag in self._tagged)
         self._renumbering = False
         self._file_lines = 0
         self._firmware_asked = None
