@@ -126,12 +126,14 @@ class Prints(msgspec.Struct, frozen=True):
     """How the runs of one file's content went: how many were completed, how many ended otherwise.
 
     `average_s` is the mean of `printing_s` over the completed ones; `last` is the one that was started last.
+    `last_done_s` is the `printing_s` of the completed one that was started last.
     """
 
     success: int = 0
     failure: int = 0
     average_s: float | None = None
     last: Run | None = None
+    last_done_s: float | None = None
 
 
 class Set(msgspec.Struct, frozen=True):

@@ -499,7 +499,8 @@ class Runs:
         total_s = (before.average_s or 0.0) * before.success + over.printing_s * done
         success = before.success + done
         self._prints[over.file_sha256] = Prints(
-            success, before.failure + (not done), total_s / success if success else None, over
+            *(success, before.failure + (not done), total_s / success if success else None, over),
+            last_done_s=over.printing_s if done else before.last_done_s,
         )
         self._files.touch()
         self._ended.set()

@@ -276,8 +276,14 @@ class Records:
                 " avg(printing_s) FILTER (WHERE state = 'completed') FROM runs WHERE ended_at IS NOT NULL"
                 " GROUP BY file_sha256"
             )
+            # Beside max(), SQLite's bare columns are of the row that has it.
+            last_done = connection.execute(
+                "SELECT file_sha256, printing_s, max(number) FROM runs WHERE state = 'completed' GROUP BY file_sha256"
+            )
+            last_done_s = {sha256: seconds for sha256, seconds, _ in last_done}
             return {
-                sha256: Prints(done, failed, average, by_content[sha256]) for sha256, done, failed, average in counts
+                sha256: Prints(done, failed, average, by_content[sha256], last_done_s.get(sha256))
+                for sha256, done, failed, average in counts
             }
 
         return self._read(load)

@@ -7,8 +7,10 @@ the body.  Whatever is raised becomes an answer in the words of the dialect whos
 import asyncio
 import contextlib
 import logging
+import re
 import urllib.parse
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping, Sequence
+from email.utils import formatdate
 from typing import Any, Final
 
 import anyio
@@ -31,6 +33,7 @@ Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 NOSNIFF: Final = (b"x-content-type-options", b"nosniff")
 _GET_HEADERS: Final[Headers] = [(b"cache-control", b"max-age=0"), NOSNIFF]
 _OTHER_HEADERS: Final[Headers] = [(b"cache-control", b"no-store, no-cache, must-revalidate"), NOSNIFF]
+_RANGE: Final = re.compile(rb"bytes=([0-9]{0,18})-([0-9]{0,18})")
 _STALLED_READER_S: Final = 30.0
 _KEPT_ANSWERS: Final = 2048  # of a few KB, two or three for each printer
 _KEPT_LISTS: Final = 16  # of up to some MB, one for each host name that clients use
@@ -224,17 +227,20 @@ async def _wait(event: asyncio.Event) -> None:
 
 
 async def _send_file(answer: Stored, extra: Headers, scope: Scope, receive: Receive, send: Send) -> None:
-    """With one range at most; several are answered with the whole file."""
+    """With one range at most; several, and what is none, are answered with the whole file."""
     try:
         status = await anyio.Path(answer.path).stat()
     except FileNotFoundError:
         raise NotFound(f"{answer.name} is gone") from None
     headers = dict(scope["headers"])
-    if unchanged(headers, answer.etag):
+    written_at = formatdate(status.st_mtime, usegmt=True).encode()
+    since = headers.get(b"if-modified-since") if b"if-none-match" not in headers else None
+    # The very date that was sent: a file moved to this path may be older than what was here before.
+    if unchanged(headers, answer.etag) or since == written_at:
         await send({"type": "http.response.start", "status": 304, "headers": [(b"etag", answer.etag.encode()), *extra]})
         await send({"type": "http.response.body", "body": b""})
         return
-    if b"," in headers.get(b"range", b""):
+    if b"range" in headers and not _is_one_range(headers[b"range"]):
         scope = {**scope, "headers": [(name, value) for name, value in scope["headers"] if name != b"range"]}
     response = FileResponse(
         answer.path,
@@ -245,6 +251,11 @@ async def _send_file(answer: Stored, extra: Headers, scope: Scope, receive: Rece
     )
     response.raw_headers = [*response.raw_headers, *extra]
     await response(scope, receive, send)
+
+
+def _is_one_range(header: bytes) -> bool:
+    match = _RANGE.fullmatch(header)
+    return match is not None and any(match.groups()) and (not all(match.groups()) or int(match[1]) <= int(match[2]))
 
 
 def _path(scope: Scope) -> str:

@@ -132,6 +132,7 @@ async def test_the_guard_table(one: Hosted, column: int, state: str) -> None:
         ("tool", {"command": "flowrate", "factor": 95}, ["M221 S95"]),
         ("tool", {"command": "extrude", "amount": -3, "speed": 120}, ["G91", "M83", "G1 E-3 F120", "M82", "G90"]),
         ("tool", {"command": "offset", "offsets": {"tool0": -50}}, []),
+        ("tool", {"command": "target", "targets": {}}, []),
         ("bed", {"command": "target", "target": 75}, ["M140 S75"]),
         ("bed", {"command": "offset", "offset": 50}, []),
         ("sd", {"command": "init"}, ["M21"]),
@@ -168,6 +169,7 @@ WRONG = {
         *({"command": "offset", "offsets": {"tool0": value}} for value in (51, -50.1, True, "1")),
         *({"command": "extrude"}, {"command": "extrude", "amount": "5"}, {"command": "extrude", "amount": True}),
         *({"command": "select"}, {"command": "select", "tool": "tool7"}, {"command": "select", "tool": 0}),
+        {"command": "select", "tool": "tool"},
         {"command": "flowrate", "factor": None},
     ],
     "bed": [
@@ -223,6 +225,15 @@ async def test_a_command_is_judged_before_the_state_and_its_values_after(one: Ho
             ({"command": "home", "axes": ["q"]}, 409),
         ]:
             assert (await client.post("/api/printer/printhead", json=body)).status_code == status
+
+
+@pytest.mark.parametrize("body", [b'{"command": "fly"}', b"{}", b"[1]", b"{"])
+async def test_an_offline_printer_is_told_before_what_is_wrong_with_the_command(one: Hosted, body: bytes) -> None:
+    await one.machine.disconnect()
+    async with one.client(role=Role.OPERATOR) as client:
+        for path in ("job", "printer/tool", "printer/bed", "printer/chamber", "printer/command", "printer/sd"):
+            answer = await client.post(f"/api/{path}", content=body, headers={"Content-Type": "application/json"})
+            assert answer.status_code == 409, path
 
 
 @pytest.mark.parametrize("kind", [None, "text/plain", "application/x-www-form-urlencoded", "multipart/form-data"])
@@ -293,6 +304,22 @@ async def test_a_paused_print_starts_over(one: Hosted) -> None:
         assert (await client.post("/api/job", json={"command": "pause", "action": "jump"})).status_code == 400
 
 
+async def test_nothing_is_told_of_how_far_a_cancelled_print_came(one: Hosted) -> None:
+    await one.put("a.gcode")
+    async with one.client(role=Role.OPERATOR) as client:
+        for body in ({"command": "pause", "action": "jump"}, {"command": "pause", "action": 5}):
+            assert (await client.post("/api/job", json=body)).status_code == 409  # nothing is printing
+        await client.post("/api/files/local/a.gcode", json={"command": "select", "print": True})
+        one.machine.signal(RunSignal.PAUSE, RunSignal.PAUSE_DONE, file_bytes=2, printing_s=60.0, elapsed_s=61.0)
+        assert (await client.get("/api/job")).json()["progress"]["filepos"] == 2
+        await one.machine.cancel("")
+        await one.ended()
+        cancelled = (await client.get("/api/job")).json()
+        assert cancelled["job"]["file"]["path"] == "a.gcode"
+        assert set(cancelled["progress"].values()) == {None}
+        assert (cancelled["job"]["averagePrintTime"], cancelled["job"]["lastPrintTime"]) == (None, None)
+
+
 class TestPrinterState:
     async def test_exclude_and_history(self, one: Hosted) -> None:
         one.machine.say(sd_ready=True, heaters={"tool0": Temperature(200.0, 210.0)})
@@ -306,6 +333,8 @@ class TestPrinterState:
             past = (await client.get("/api/printer?history=true&limit=1&exclude=state,sd")).json()
             assert len(past["temperature"]["history"]) == 1
             assert (await client.get("/api/printer/bed?history=yes")).json()["history"]
+            every = (await client.get("/api/printer?history=true&limit=0")).json()
+            assert every["temperature"]["history"]
             assert (await client.get("/api/printer?limit=x&history=1")).status_code == 400
             assert (await client.get("/api/printer/chamber")).status_code == 409
 
@@ -339,6 +368,8 @@ class TestConnection:
             assert (await client.post("/api/connection", json=body)).status_code == 204
             opened = (await client.get("/api/connection")).json()["current"]
             assert (opened["state"], opened["port"], opened["baudrate"]) == ("Operational", "VIRTUAL", 250000)
+            one.machine.say(baud=0)
+            assert (await client.get("/api/connection")).json()["current"]["baudrate"] == 115200
             assert (await client.post("/api/connection", json={"command": "fake_ack"})).status_code == 204
 
     @pytest.mark.parametrize(
@@ -368,9 +399,7 @@ class TestLogin:
 
     async def test_a_guest(self, one: Hosted) -> None:
         async with one.client() as client:
-            assert (await client.post("/api/login", json={"passive": True})).json() == {
-                "needs": {"group": ["guests"], "role": []}
-            }
+            assert (await client.post("/api/login", json={"passive": True})).json() == {"needs": {"group": ["guests"]}}
             assert (await client.get("/api/currentuser")).json() == {
                 "name": None,
                 "permissions": [],

@@ -2,6 +2,7 @@
 
 import email.utils
 import hashlib
+from collections.abc import Mapping
 from pathlib import Path
 
 import httpx
@@ -47,6 +48,11 @@ def as_cura_sends(name: str, content: bytes, *, printing: bool = True) -> bytes:
         + content
         + f"\r\n{flags}--{QT}--\r\n".encode()
     )
+
+
+def as_form(fields: Mapping[str, str]) -> dict[str, tuple[None, str]]:
+    """`fields` in a multipart form without a file; httpx makes no form of none."""
+    return {name: (None, value) for name, value in ({"print": "false"} | dict(fields)).items()}
 
 
 async def send(client: httpx.AsyncClient, body: bytes, boundary: str = SLICER, **headers: str) -> httpx.Response:
@@ -210,8 +216,7 @@ class TestUploads:
 
     async def test_folders(self, one: Hosted) -> None:
         async with one.client(role=Role.OPERATOR) as client:
-            form = {"foldername": (None, "sub"), "path": (None, "a/b")}
-            answer = await client.post("/api/files/local", files=form)
+            answer = await client.post("/api/files/local", files=as_form({"foldername": "sub", "path": "a/b"}))
             url = "http://127.0.0.1:8080/api/files/local/a/b/sub"
             assert (answer.status_code, answer.headers["location"]) == (201, url)
             assert answer.json() == {
@@ -220,9 +225,19 @@ class TestUploads:
             }
             as_json = await client.post("/api/files/local", json={"foldername": "c", "path": ""})
             assert as_json.status_code == 201
-            for wrong, status in [("sub", 409), ("x.gcode", 409), ("..", 400), ("", 400)]:
-                again = await client.post("/api/files/local", json={"foldername": wrong, "path": "a/b"})
-                assert again.status_code == status, wrong
+            for name, status in [("sub", 201), ("x.gcode", 409), ("..", 400), ("", 400)]:
+                for form in (
+                    {"json": {"foldername": name, "path": "a/b"}},
+                    {"data": {"foldername": name, "path": "a/b"}},
+                ):
+                    again = await client.post("/api/files/local", **form)
+                    assert again.status_code == status, name
+            await one.put("file")
+            for wish, status in [({"foldername": "file"}, 409), ({"path": "x"}, 400), ({}, 400)]:
+                assert (await client.post("/api/files/local", files=as_form(wish))).status_code == status, wish
+            assert (await client.post("/api/files/local", data={"path": "x"})).status_code == 400
+            assert (await client.post("/api/files/sdcard", files=as_form({"foldername": "x"}))).status_code == 409
+            assert (await client.post("/api/files/moon", files=as_form({"foldername": "x"}))).status_code == 404
 
 
 class TestLists:
@@ -272,6 +287,9 @@ class TestLists:
         async with one.client(role=Role.OPERATOR) as client:
             assert (await client.get("/api/files/sdcard")).json() == {"files": []}
             assert (await client.get("/api/files/sdcard/a.g")).status_code == 404
+            copied = await client.post("/api/files/sdcard/a.g", json={"command": "copy", "destination": "b.g"})
+            assert copied.status_code == 400
+            assert (await client.post("/api/files/sdcard/a.g", json={"command": "select"})).status_code == 404
             assert (await client.get("/api/files/usb")).status_code == 404
             assert (await client.get("/api/files/usb/a.g")).status_code == 404
 
@@ -301,6 +319,9 @@ class TestCommands:
             ("a.gcode", {"command": "analyse"}, 204),
             ("a.gcode", {"command": "copy", "destination": "b.gcode"}, 409),
             ("a.gcode", {"command": "copy", "destination": "a.gcode"}, 409),
+            ("a.gcode", {"command": "copy", "destination": "c.txt"}, 415),
+            ("a.gcode", {"command": "move", "destination": "sub/c"}, 415),
+            ("a.gcode", {"command": "move", "destination": ""}, 409),
             ("a.gcode", {"command": "move", "destination": "../c.gcode"}, 400),
             ("a.gcode", {"command": "move"}, 400),
             ("a.gcode", {"command": "move", "destination": 1}, 400),
@@ -311,6 +332,7 @@ class TestCommands:
             ("sub", {"command": "select"}, 404),
             ("b.gcode", {"command": "unselect"}, 409),
             ("a.gcode", {"command": "slice"}, 415),
+            ("none.stl", {"command": "slice"}, 404),
             ("a.gcode", {"command": "uploadSd"}, 409),
             ("a.gcode", {"command": "print"}, 400),
         ],
@@ -324,6 +346,7 @@ class TestCommands:
             if status == 201:
                 assert (await client.get(answer.headers["location"])).status_code == 200
                 assert answer.json()["name"] == path
+                assert ("download" in answer.json()["refs"]) == (path != "sub")
 
     async def test_a_selected_file_that_goes_is_unselected(self, one: Hosted) -> None:
         await one.put("a.gcode")
@@ -367,11 +390,19 @@ class TestDownloads:
             assert (await client.get(self.URL, headers={"Range": "bytes=-5"})).content == GCODE[-5:]
             several = await client.get(self.URL, headers={"Range": "bytes=0-1,4-5"})
             assert (several.status_code, several.content) == (200, GCODE)
+            for nonsense in ("lines=1-2", "bytes=9-1", "bytes=-", "bytes=a-b", "bytes"):
+                ignored = await client.get(self.URL, headers={"Range": nonsense})
+                assert (ignored.status_code, ignored.content) == (200, GCODE), nonsense
             beyond = await client.get(self.URL, headers={"Range": "bytes=99999-"})
             assert beyond.status_code == 416
             head = await client.head(self.URL)
             assert (head.content, head.headers["content-length"]) == (b"", str(len(GCODE)))
             assert (await client.get(self.URL, headers={"If-None-Match": etag})).status_code == 304
+            since = {"If-Modified-Since": whole.headers["last-modified"]}
+            assert (await client.get(self.URL, headers=since)).status_code == 304
+            assert (await client.get(self.URL, headers=since | {"If-None-Match": '"other"'})).status_code == 200
+            other = {"If-Modified-Since": email.utils.formatdate(one.host.clock.now() + 60, usegmt=True)}
+            assert (await client.get(self.URL, headers=other)).status_code == 200
             stale = await client.get(self.URL, headers={"Range": "bytes=0-1", "If-Range": '"other"'})
             assert stale.status_code == 200
 

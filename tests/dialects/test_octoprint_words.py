@@ -96,7 +96,7 @@ def test_the_job_of_a_file_that_is_gone_is_told_from_its_run() -> None:
 
 def test_the_job_of_a_file() -> None:
     known = msgspec.structs.replace(FILE, metadata=Metadata(estimated_time=8811.0, filament_total=810.2))
-    job = builtins(job_of(known, None, Prints(1, 0, 310.5, RUN_DONE)))
+    job = builtins(job_of(known, None, Prints(1, 0, 300.5, RUN_DONE, 310.5)))
     assert job == {
         "file": {
             "name": "ä b.gcode",
@@ -107,7 +107,7 @@ def test_the_job_of_a_file() -> None:
             "date": 1795194741,
         },
         "estimatedPrintTime": 8811.0,
-        "averagePrintTime": 310.5,
+        "averagePrintTime": 300.5,
         "lastPrintTime": 310.5,
         "filament": {"tool0": {"length": 810.2, "volume": None}},
         "user": "ann",
@@ -144,7 +144,7 @@ def test_an_entry_of_a_file_that_was_read_and_printed() -> None:
         ),
         userdata='{"a": [1]}',
     )
-    entry = builtins(entry_of(known, Prints(3, 1, 310.5, RUN_DONE), BASE))
+    entry = builtins(entry_of(known, Prints(3, 1, 300.5, RUN_DONE, 310.5), BASE))
     assert isinstance(entry, dict)
     assert entry["gcodeAnalysis"] == {
         "estimatedPrintTime": 1188.2,
@@ -159,10 +159,26 @@ def test_an_entry_of_a_file_that_was_read_and_printed() -> None:
         "failure": 1,
         "last": {"success": True, "date": 500.0, "printTime": 310.5},
     }
-    assert entry["statistics"] == {"averagePrintTime": {"_default": 310.5}, "lastPrintTime": {"_default": 310.5}}
+    assert entry["statistics"] == {"averagePrintTime": {"_default": 300.5}, "lastPrintTime": {"_default": 310.5}}
     assert entry["thumbnail"] == "plugin/prusaslicerthumbnails/thumbnail/large.jpg"
     assert entry["thumbnail_src"] == "prusaslicerthumbnails"
     assert entry["userdata"] == {"a": [1]}
+
+
+def test_a_print_that_was_not_completed_has_no_print_time() -> None:
+    cancelled = msgspec.structs.replace(RUN_DONE, state=R.CANCELLED, printing_s=3.0)
+    entry = builtins(entry_of(FILE, Prints(1, 1, 300.5, cancelled, 310.5), BASE))
+    assert isinstance(entry, dict)
+    assert entry["prints"]["last"] == {"success": False, "date": 500.0}
+    assert entry["statistics"] == {"averagePrintTime": {"_default": 300.5}, "lastPrintTime": {"_default": 310.5}}
+    never = builtins(entry_of(FILE, Prints(0, 1, None, cancelled), BASE))
+    assert isinstance(never, dict)
+    assert never["statistics"] == {"averagePrintTime": {}, "lastPrintTime": {}}
+
+
+def test_the_filament_of_a_file_that_nobody_has_read_is_null() -> None:
+    assert job_of(FILE, None, Prints()).filament is None
+    assert job_of(None, RUN_DONE, Prints()).filament is None
 
 
 HEATERS = {"tool0": Temperature(21.3, 0.0, 0.1), "chamber": Temperature(30.0), "cold end": Temperature(25.0)}
@@ -176,6 +192,12 @@ def test_temperatures_are_those_of_the_profile_and_of_extra_heaters() -> None:
         "bed": {"actual": None, "target": None, "offset": 0},
         "cold end": {"actual": 25.0, "target": None, "offset": 0},
     }
+
+
+@pytest.mark.parametrize(("offset", "told"), [(5.0, "5"), (-50.0, "-50"), (0.0, "0"), (2.5, "2.5")])
+def test_a_whole_offset_is_told_without_a_point(offset: float, told: str) -> None:
+    reading = readings_of({}, {"bed": offset}, PrinterProfile())["bed"]
+    assert msgspec.json.encode(reading.offset).decode() == told
 
 
 def test_history_has_no_offsets() -> None:

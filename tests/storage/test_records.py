@@ -98,6 +98,7 @@ async def test_prints_count_by_content(tmp_path: Path) -> None:
     assert (prints.success, prints.failure, prints.average_s) == (2, 1, 15.0)
     assert prints.last is not None
     assert prints.last.id == "r2"
+    assert prints.last_done_s == 20.0
     records.close()
 
 

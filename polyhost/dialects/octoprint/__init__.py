@@ -1,6 +1,27 @@
 """OctoPrint's REST API, version 1.11, what clients are known to send to it, and its first version's machine.
 
-Specified by upstream's docs/api, and by what a live 1.11.8 answers where the two differ.
+Specified by upstream's docs/api, and by what a live 1.11.8 answers where the two differ.  Its answers have these
+statuses, fields and kinds of numbers, except where we differ on purpose:
+
+- A request without key or cookie needs no CSRF token, for there is nothing to forge: a guest is refused with 403
+  where upstream says 400. ``/api/login`` never repeats a key.
+- What upstream answers with 500, or takes and does nothing about, is 400 and says why: a speed or limit that is no
+  number, a jog without an axis, ``axes`` that is empty or no list, a tool that the printer has not, a target that is
+  negative or beyond what the printer's profile allows, a command that is no text, a name that no file may have.
+- ``start`` with no file chosen is 409, not a 204 after which nothing happens.
+- The chosen file stays chosen when the printer is disconnected. A file is analysed at once, not only when nothing
+  prints, so ``gcodeAnalysis`` is there within seconds, and ``analyse`` has nothing to add.
+- A print that is restarted counts as one that was not completed.
+- Copies make the folders they go into. ``DELETE`` and ``exists`` at an unknown location are 404 and 400.
+- Nothing is sent to the printer's own card: uploads and new folders there are 409 before they are read. There is no
+  slicer: ``slice`` of a file that is there is 415, whatever slicer it names.
+- Errors are JSON everywhere, where upstream has pages of HTML below ``/downloads/`` and for ``unselect``. A form of
+  another content type than forms have is 415, a file without a name 400.
+- ``history`` of one heater has its ``time``, and ``/api/connection`` a rate for the virtual printer.
+- Texts say their charset; ``If-Range`` is heeded; a ``Range`` that is none is ignored. What changed in the same
+  second has an ``ETag`` and no ``Last-Modified``, and so has an entry, which its print counts change too.
+- Slashes may be doubled, and one may end a path.
+- ``/api/printer/heater`` and ``/feeder`` are there, and ``/api/printer/sd`` is open, as in the first version.
 """
 
 from typing import Final

@@ -1,7 +1,8 @@
 """Bodies with a ``command``: which one, complete or not, and only later its values.
 
 Upstream judges a command in this order, and so do we: the content type (415), JSON (400), the command's name and
-the presence of its parameters (400), the printer's state (409), the parameters' values (400).
+the presence of its parameters (400), the printer's state (409), the parameters' values (400).  Where a path has
+nothing to say to a printer that is not operational (409), that comes before all of these.
 """
 
 from typing import Any, Generic, TypeVar

@@ -22,6 +22,8 @@ routes = Routes()
 
 BAUDS: Final = (1000000, 500000, 250000, 230400, 115200, 57600, 38400, 19200, 9600)
 VIRTUAL: Final = "VIRTUAL"
+VIRTUAL_BAUD: Final = 115200
+"""A machine without a wire has no rate; clients want a number of whatever is connected."""
 AUTO: Final = "AUTO"
 _LINKED: Final = frozenset({PrinterState.READY, PrinterState.CONNECTING, PrinterState.DETECTING})
 
@@ -45,7 +47,6 @@ class Options(msgspec.Struct, rename="camel"):
     port_preference: str | None
     baudrate_preference: int | None
     printer_profile_preference: str
-    autoconnect: bool
 
 
 class Connection(msgspec.Struct):
@@ -76,8 +77,9 @@ def current_of(printer: Printer) -> Current:
     snapshot = printer.snapshot
     if snapshot.state not in _LINKED:
         return Current("Closed", None, None, PROFILE)
-    port = VIRTUAL if printer.driver_name == "virtual" else snapshot.port
-    return Current(text_of(printer), port or None, snapshot.baud or None, PROFILE)
+    if printer.driver_name == "virtual":
+        return Current(text_of(printer), VIRTUAL, snapshot.baud or VIRTUAL_BAUD, PROFILE)
+    return Current(text_of(printer), snapshot.port or None, snapshot.baud or None, PROFILE)
 
 
 def ports_of(call: Call, printer: Printer) -> list[str]:
@@ -102,7 +104,6 @@ async def connection(call: Call) -> Connection:
             own or None,
             printer.settings.baud or None,
             PROFILE,
-            printer.settings.autoconnect,
         ),
     )
 

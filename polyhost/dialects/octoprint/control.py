@@ -132,16 +132,19 @@ async def move_printhead(call: Call) -> Encoded:
 
 @routes.post("/api/printer/tool", needs=Permission.CONTROL)
 async def use_tool(call: Call) -> Encoded:
-    asked = await TOOL.asked(call)
     printer, printers, by = call.printer, call.host.printers, call.caller
     check_operational(printer)
+    asked = await TOOL.asked(call)
     if asked.kind is Extrude:
         check_not_moving(printer)
     match asked.values():
+        case SelectTool("tool"):
+            raise Malformed("a tool is selected by its number, as in tool0")
         case SelectTool(tool):
             await printers.select_tool(printer, _number_of(tool, printer), by=by)
         case ToolTargets(targets):
-            await printers.set_targets(printer, _by_heater(targets, printer), by=by)
+            if targets:
+                await printers.set_targets(printer, _by_heater(targets, printer), by=by)
         case ToolOffsets(offsets):
             await printers.set_offsets(printer, checked_offsets(_by_heater(offsets, printer)), by=by)
         case Extrude(amount, speed):
@@ -162,11 +165,11 @@ async def heat_chamber(call: Call) -> Encoded:
 
 
 async def _heat(call: Call, heater: str) -> Encoded:
-    asked = await HEATER.asked(call)
     printer, printers, by = call.printer, call.host.printers, call.caller
     check_operational(printer)
     if heater not in printer.profile.heaters():
         raise NotNow(f"Printer does not have a heated {heater}")
+    asked = await HEATER.asked(call)
     match asked.values():
         case Target(target):
             await printers.set_targets(printer, {heater: target}, by=by)
@@ -177,10 +180,10 @@ async def _heat(call: Call, heater: str) -> Encoded:
 
 @routes.post("/api/printer/sd", needs=Permission.CONTROL)
 async def use_sd(call: Call) -> Encoded:
-    asked = await SD.asked(call)
     printer = call.printer
     check_operational(printer)
     check_idle(printer)
+    asked = await SD.asked(call)
     if asked.kind is not SdInit and not printer.snapshot.sd_ready:
         raise NotNow("The card is not initialised")
     command = {SdInit: "M21", SdRefresh: "M20", SdRelease: "M22"}[asked.kind]
@@ -190,11 +193,11 @@ async def use_sd(call: Call) -> Encoded:
 
 @routes.post("/api/printer/command", needs=Permission.CONTROL)
 async def send(call: Call) -> Encoded:
+    check_operational(call.printer)
     body = await call.json()
     named = decoded(body, dict[str, msgspec.Raw]).keys() & {"command", "commands", "script"}
     if len(named) != 1:
         raise Malformed("give exactly one of command, commands and script")
-    check_operational(call.printer)
     lines = decoded(body, Lines)
     if lines.script is not None:
         raise NotFound(f"no script {lines.script!r}")

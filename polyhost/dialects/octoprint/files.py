@@ -277,9 +277,10 @@ def _free_name(host: Host, path: str) -> str:
 
 @routes.post("/api/files/{location}/{path:path}", needs=Permission.UPLOAD)
 async def command(call: Call) -> Encoded:
-    if _location(call) == "sdcard":
-        raise NotFound(_IN_PRINTER)
+    location = _location(call)
     asked = await COMMANDS.asked(call)
+    if location == "sdcard":
+        raise Malformed(_IN_PRINTER) if asked.kind in {Copy, Move} else NotFound(_IN_PRINTER)
     path, host, by = _canonical(call), call.host, call.caller
     match asked.values():
         case Select(print_it):
@@ -302,15 +303,18 @@ async def command(call: Call) -> Encoded:
                 raise Malformed(f"{path} is not selected; {selected} is")
             await host.runs.unselect(call.printer, by=by)
         case Slice():
+            host.files.get(path)
             raise Unsupported(f"{path} cannot be sliced: this host has no slicer")
         case Analyse():
             if not is_gcode(host.files.get(path).name):
                 raise Malformed(f"{path} cannot be analysed")
             # Every file is read as soon as it is there, so the wish is granted already.
         case Copy(destination):
+            _check_type(host, path, destination)
             return _moved(call, path, await host.files.copy(path, destination, by))
         case Move(destination):
             call.require(Permission.DELETE)
+            _check_type(host, path, destination)
             return _moved(call, path, await host.files.move(path, destination, by))
         case UploadSd():
             raise NotNow(_IN_PRINTER)
@@ -322,8 +326,17 @@ def _check_ready(call: Call) -> None:
     check_idle(call.printer)
 
 
+def _check_type(host: Host, path: str, destination: str) -> None:
+    """`Unsupported` when the file `path` would become one of a type that no upload may have."""
+    if is_gcode(path) and not is_gcode(destination) and not host.files.exists(checked_path(destination)):
+        raise Unsupported(f"{path} cannot be called {destination!r}: it would no longer be machine code")
+
+
 def _moved(call: Call, path: str, to: str) -> Encoded:
-    refs = refs_of(call.base, to)
+    try:
+        refs = refs_of(call.base, call.host.files.get(to).path)
+    except NotFound:  # a folder, which cannot be downloaded
+        refs = Refs(resource_url(call.base, to))
     return created(refs.resource, Moved(posixpath.basename(path), to, "local", refs))
 
 

@@ -24,6 +24,9 @@ from polyhost.web.routes import Routes
 
 routes = Routes()
 
+_FORGOTTEN: Final = frozenset({RunState.CANCELLED, RunState.FAILED})
+"""After these ends nothing is told of how far the run came."""
+
 
 class JobFile(msgspec.Struct):
     name: str | None = None
@@ -39,7 +42,7 @@ class Job(msgspec.Struct, rename="camel"):
     estimated_print_time: float | None = None
     average_print_time: float | None = None
     last_print_time: float | None = None
-    filament: dict[str, Filament] | Filament = Filament()
+    filament: dict[str, Filament] | Filament | None = None
     user: str | None = None
 
 
@@ -96,17 +99,17 @@ def _whole(seconds: float | None) -> int | None:
 
 def job_of(file: File | None, run: Run | None, prints: Prints) -> Job:
     """The job of `file`, or of the file that `run` started with when it is no longer in the library."""
-    average_s, last_s = prints.average_s, prints.last.printing_s if prints.last is not None else None
+    average_s, last_s = prints.average_s, prints.last_done_s
     if file is None:
         if run is None:
-            return Job(JobFile())
+            return Job(JobFile(), filament=Filament())
         name = run.path.rpartition("/")[2]
         return Job(JobFile(name, name, run.path, "local", run.size_bytes), None, average_s, last_s, user=run.by)
     described = JobFile(file.name, file.name, file.path, "local", file.size_bytes, int(file.modified_at))
     estimated = file.analysis.duration_s if file.analysis else file.metadata.estimated_time if file.metadata else None
-    filament = filament_of(file)
+    filament = filament_of(file) or None
     user = run.by if run is not None and not run.ended else file.by
-    return Job(described, estimated, average_s, last_s, filament or Filament(), user or None)
+    return Job(described, estimated, average_s, last_s, filament, user or None)
 
 
 @routes.get("/api/job", needs=Permission.LOOK)
@@ -120,23 +123,26 @@ def _state(host: Host, printer: Printer) -> JobState:
     run = host.runs.current(printer)
     path = run.path if run is not None else printer.selected
     if not path:
-        return JobState(Job(JobFile()), Progress(), text_of(printer), printer.snapshot.fault)
+        return JobState(job_of(None, None, Prints()), Progress(), text_of(printer), printer.snapshot.fault)
     if run is None and printer.run is not None and printer.run.path == path:
         run = printer.run
     try:
         file, prints = host.files.get(path), host.runs.statistics(path)
     except NotFound:
         file, prints = None, Prints()
-    described = job_of(file, run, prints)
-    return JobState(described, progress_of(host.runs.progress(printer)), text_of(printer), printer.snapshot.fault)
+    gone = run is not None and run.state in _FORGOTTEN
+    progress = Progress() if gone else progress_of(host.runs.progress(printer))
+    return JobState(job_of(file, run, prints), progress, text_of(printer), printer.snapshot.fault)
 
 
 @routes.post("/api/job", needs=Permission.PRINT)
 async def control_job(call: Call) -> Encoded:
-    asked = await COMMANDS.asked(call)
     printer, runs = call.printer, call.host.runs
     check_operational(printer)
+    asked = await COMMANDS.asked(call)
     run = runs.current(printer)
+    if asked.kind is Pause and run is None:
+        raise NotNow("Printer is neither printing nor paused")
     match asked.values():
         case Start():
             await runs.start(printer, None, by=call.caller)

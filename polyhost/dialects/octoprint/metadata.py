@@ -49,7 +49,7 @@ class GcodeAnalysis(msgspec.Struct, rename="camel"):
 class LastPrint(msgspec.Struct, rename="camel"):
     success: bool
     date: float
-    print_time: float
+    print_time: float | UnsetType = UNSET
 
 
 class PrintCounts(msgspec.Struct):
@@ -163,12 +163,13 @@ def area_of(box: Box) -> Area:
 
 def last_print_of(run: Run) -> LastPrint:
     ended_at = run.ended_at if run.ended_at is not None else run.started_at + run.elapsed_s
-    return LastPrint(run.state is RunState.COMPLETED, ended_at, run.printing_s)
+    is_done = run.state is RunState.COMPLETED
+    return LastPrint(is_done, ended_at, run.printing_s if is_done else UNSET)
 
 
 def statistics_of(prints: Prints) -> Statistics:
     average = {} if prints.average_s is None else {PROFILE: prints.average_s}
-    last = {} if prints.last is None else {PROFILE: prints.last.printing_s}
+    last = {} if prints.last_done_s is None else {PROFILE: prints.last_done_s}
     return Statistics(average, last)
 
 

@@ -59,4 +59,4 @@ def keys_of(caller: Caller) -> list[str]:
 def needs_of(caller: Caller) -> dict[str, list[str]]:
     """The groups and roles that upstream's clients compare with what a control wants."""
     roles = [_ROLES.get(key, key.lower()) for key in keys_of(caller)]
-    return {"group": list(GROUPS[caller.role]), "role": roles}
+    return {"group": list(GROUPS[caller.role])} | ({"role": roles} if roles else {})

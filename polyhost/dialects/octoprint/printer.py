@@ -75,7 +75,7 @@ def _temperatures(call: Call, printer: Printer, kind: str | None) -> Temperature
     now = readings_of(printer.snapshot.heaters, printers.offsets(printer), printer.profile)
     answer: Temperatures = {name: reading for name, reading in now.items() if kind is None or name.startswith(kind)}
     if call.flag("history"):
-        limit = call.number("limit", DEFAULT_HISTORY, most=MOST_HISTORY)
+        limit = call.number("limit", DEFAULT_HISTORY, most=MOST_HISTORY) or MOST_HISTORY  # upstream's 0 is no limit
         names = None if kind is None else list(answer)
         answer["history"] = history_of(printers.temperatures(printer, limit), names, printer.profile)
     return answer

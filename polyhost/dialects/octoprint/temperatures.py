@@ -12,7 +12,7 @@ class Reading(msgspec.Struct):
 
     actual: float | None
     target: float | None
-    offset: float = 0
+    offset: int | float = 0
 
 
 class PastReading(msgspec.Struct):
@@ -30,10 +30,15 @@ def readings_of(
     """Every heater that the profile has, and what else the firmware reports under a name of its own."""
     unknown = Temperature()
     return {
-        name: Reading(heater.actual, heater.target, offsets.get(name, 0))
+        name: Reading(heater.actual, heater.target, _as_given(offsets.get(name, 0)))
         for name in shown(heaters, profile)
         for heater in (heaters.get(name, unknown),)
     }
+
+
+def _as_given(offset: float) -> int | float:
+    """Upstream repeats an offset as it was sent, and whole ones are sent without a point."""
+    return int(offset) if offset == int(offset) else offset
 
 
 def shown(heaters: Iterable[str], profile: PrinterProfile) -> list[str]:

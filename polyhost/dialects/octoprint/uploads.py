@@ -55,16 +55,17 @@ async def upload(call: Call) -> Encoded:
     if call.params["location"] not in LOCATIONS:
         raise NotFound(f"no location {call.params['location']!r}")
     if call.params["location"] == "sdcard":
-        raise NotNow("files cannot be sent to the printer's own card")
-    if call.media_type == "application/json":
-        wanted = await call.body(NewFolder)
-        return await _make_folder(call, wanted.path, wanted.foldername)
+        raise NotNow("nothing can be sent to the printer's own card")
+    match call.media_type:
+        case "application/json":
+            wanted = await call.body(NewFolder)
+            return await _make_folder(call, {"foldername": wanted.foldername, "path": wanted.path})
+        case "application/x-www-form-urlencoded":
+            return await _make_folder(call, await call.form())
     async with received(call, Permission.UPLOAD, _place) as form:
         fields = form.fields
         if form.upload is None:
-            if "foldername" not in fields:
-                raise Malformed("No file to upload and no folder to create")
-            return await _make_folder(call, fields.get("path", ""), fields["foldername"])
+            return await _make_folder(call, fields)
         file = await form.upload.commit(_checked_userdata(fields.get("userdata", "")))
     selected, printing = await _then(
         call, file, select=truth_of(fields.get("select", "")), print_it=truth_of(fields.get("print", ""))
@@ -99,12 +100,19 @@ async def _then(call: Call, file: File, *, select: bool, print_it: bool) -> tupl
     return select, print_it
 
 
-async def _make_folder(call: Call, parent: str, name: str) -> Encoded:
+async def _make_folder(call: Call, fields: Mapping[str, str]) -> Encoded:
+    """The field ``foldername``, in the folder ``path``; one that is there already will do."""
     call.require(Permission.UPLOAD)
-    path = checked_path(posixpath.join(checked_path(parent), checked_name(name)))
+    if "foldername" not in fields:
+        raise Malformed("No file to upload and no folder to create")
+    name = fields["foldername"]
+    path = checked_path(posixpath.join(checked_path(fields.get("path", "")), checked_name(name)))
     if is_gcode(name):
         raise NotNow(f"{name!r} looks like a file")
-    await call.host.files.make_folder(path, by=call.caller)
+    try:
+        call.host.files.folder(path)
+    except NotFound:
+        await call.host.files.make_folder(path, by=call.caller)
     place = Place(posixpath.basename(path), path, "local", Refs(resource_url(call.base, path)))
     return created(place.refs.resource, FolderDone(True, place))
 
