@@ -30,13 +30,17 @@ PAUSES_S: Final = (0.5, 1.0, 2.0, 3.0, 5.0)  # between attempts; the last again 
 OPEN_S: Final = 10.0
 
 
-class Owner(Protocol):
-    """Who holds the conversation on the link."""
+class Talk(Protocol):
+    """What is said on the link."""
 
     def begin(self, link: Link) -> None:
-        """Start a conversation from its beginning; `Connection.greeted` is to be called when it stands."""
+        """Start from the beginning; `Connection.greeted` is to be called when the firmware answers."""
 
     def heard(self, data: bytes) -> None: ...
+
+
+class Owner(Protocol):
+    """Who holds the machine."""
 
     def link_lost(self, reason: str) -> None:
         """The link is gone; whatever depended on it has ended."""
@@ -51,6 +55,7 @@ class Connection:
         self,
         name: str,
         settings: messages.Link,
+        talk: Talk,
         owner: Owner,
         clock: Clock,
         *,
@@ -66,6 +71,7 @@ class Connection:
         self.wanted = False
         self.link: Link | None = None
         self._name = name
+        self._talk = talk
         self._owner = owner
         self._clock = clock
         self._present = present
@@ -206,13 +212,13 @@ class Connection:
         if link is None:
             return False
         detecting = self.state is PrinterState.DETECTING
-        link.attach(self._owner.heard, self._lost)
+        link.attach(self._talk.heard, self._lost)
         for rate in RATES if detecting else (self.baud,):
             if detecting and rate != self.baud:
                 link.set_baud(rate)
                 self.baud = rate
             settled = self._settled = asyncio.get_running_loop().create_future()
-            self._owner.begin(link)
+            self._talk.begin(link)
             wait_s = GREETING_S if not detecting else FIRST_RATE_S if rate == RATES[0] else NEXT_RATE_S
             await asyncio.wait([settled], timeout=wait_s)
             if settled.done() and settled.result():

@@ -324,7 +324,7 @@ class Engine:
             case m.Disconnect():
                 return self._done(id, self._machine(request.printer).disconnect())
             case m.Send():
-                self._machine(request.printer).send(request.commands)
+                return self._done(id, self._machine(request.printer).send(request.commands))
             case m.SetOffsets():
                 self._machine(request.printer).set_offsets(request.offsets)
             case m.EmergencyStop():

@@ -1,21 +1,18 @@
 """One machine: its link, the conversation on it, its heaters and its run, brought together.
 
-What an engine does with a port is here on one page: `heard` feeds the session, `_pump` writes what the session
-wants written and sleeps until the session's deadline.  Everything that heats goes through `say` and
-`ready_to_send`, which hold it back until the journal knows (reliability, R9).
+What servers ask is here, what follows from a firmware's words, when heaters go off, and what the journal keeps.
 """
 
 import asyncio
 import contextlib
 import logging
-import re
 from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Final, Protocol
 
 import msgspec
 
-from polyhost.core.errors import Malformed, NoSpace, NotFound, NotNow
+from polyhost.core.errors import MachineFault, Malformed, NoSpace, NotFound, NotNow
 from polyhost.core.events import (
     ConsoleLine,
     DriverEvent,
@@ -28,38 +25,30 @@ from polyhost.core.events import SdFilesListed as CardListed
 from polyhost.core.file import LayerIndex
 from polyhost.core.job import ENDED, RunSignal, RunState, advance
 from polyhost.core.ports import Clock, RunOrder
-from polyhost.core.printer import Position, PrinterState, Snapshot, Temperature
+from polyhost.core.printer import PrinterState, Snapshot
 from polyhost.engine import heaters
 from polyhost.engine.connection import Connection
+from polyhost.engine.conversation import Conversation
 from polyhost.engine.journal import Journal, Kept, PrinterRecord, RunRecord, Went
-from polyhost.engine.links import Link, SimulatedPort
+from polyhost.engine.links import SimulatedPort
 from polyhost.engine.messages import EndedRun, HeldPrinter, MachineSettings
 from polyhost.engine.run import FileRun
 from polyhost.firmware.marlin.replies import (
-    CommandsDone,
     DamagedLink,
     Dead,
     FirmwareError,
-    FirmwareReported,
     FirmwareRestarted,
     HostAction,
-    PositionReported,
     Reply,
-    Said,
     SdFilesListed,
-    SdReady,
     TemperaturesReported,
 )
-from polyhost.firmware.marlin.session import Lane, Session
 from polyhost.firmware.marlin.simulator import Fault
-from polyhost.gcode.modal import ModalState
 
 log = logging.getLogger(__name__)
 
-LOOK_S: Final = 0.1  # how late a deadline of the conversation may be seen
 LEAVE_S: Final = 5.0  # for the off list, before a link is closed
 PROGRESS_EVERY_S: Final = 0.2
-_MOTION: Final = re.compile(r"(?:echo:)?\s*(M20[1345]\s.*)")
 CONSOLE_LINES: Final = 1000  # kept for the next `Heard`; the oldest go first
 
 
@@ -85,10 +74,6 @@ class Machine:
     def __init__(self, name: str, record: PrinterRecord, journal: Journal, hub: Hub, clock: Clock) -> None:
         self.name = name
         self.settings = record.machine
-        self.session = Session(window_lines=record.machine.window_lines, window_bytes=record.machine.window_bytes)
-        self.modal = ModalState()
-        self.position = Position()
-        self.heaters: dict[str, Temperature] = {}
         self.console: deque[ConsoleLine] = deque(maxlen=CONSOLE_LINES)
         self.changed = True
         self._told_lines = 0
@@ -97,19 +82,13 @@ class Machine:
         self._journal = journal
         self._hub = hub
         self._clock = clock
-        self._loop = asyncio.get_running_loop()
-        self.connection = Connection(name, record.machine.link, self, clock, identity=record.identity)
-        self._greeting = False  # a conversation began and does not stand yet
-        self._timer: asyncio.TimerHandle | None = None
-        self._timer_at = 0.0
         self._heat = heaters.Heat(record.hot, lambda: self._keep(self._heat_written))
-        self.said = 0
+        self.conversation = Conversation(self, self._heat, clock)
+        self.connection = Connection(
+            name, record.machine.link, self.conversation, self, clock, identity=record.identity
+        )
         self.offsets: dict[str, float] = {}
-        self._motion: list[str] = []  # what M503 said so far of how fast the machine moves
-        self._held: deque[tuple[Sequence[bytes], Callable[[], None] | None]] = deque()
         self._person_at = clock.monotonic()
-        self._position_known = False
-        self._sd_ready = False
         self._unfinished: RunRecord | None = record.run
         self._ended = {ended.run_id: ended for ended in record.ended}
         if record.run is not None and record.run.state not in ENDED:
@@ -154,7 +133,8 @@ class Machine:
         self.connection.disconnect()
         self._keep()
 
-    def send(self, commands: Sequence[str]) -> None:
+    async def send(self, commands: Sequence[str]) -> None:
+        """Answers when `commands` are with the conversation: the journal knows of what they heat."""
         self._ready()
         lines = [command.encode("ascii", "replace") for command in commands]
         if any(b"\n" in line or b"\r" in line for line in lines):
@@ -162,7 +142,7 @@ class Machine:
         if self._journal.failure and self._heat.must_wait(lines):
             raise NoSpace(f"nothing is heated while the journal cannot be written: {self._journal.failure}")
         self._touch()
-        self.say(lines)
+        await self.conversation.send(lines)
 
     def set_offsets(self, offsets: dict[str, float]) -> None:
         self.offsets |= offsets
@@ -183,7 +163,7 @@ class Machine:
             return
         self._ready()
         self._no_run("start another")
-        run = self.run = FileRun(order, self, self._clock)
+        run = self.run = FileRun(order, self.conversation, self, self._clock)
         self._unfinished = None
         self._touch()
         written = asyncio.Event()
@@ -197,7 +177,7 @@ class Machine:
         if run.state is RunState.STARTING:
             log.info("%s: run %s of %s begins", self.name, order.run_id, order.name)
             run.begin()
-            self._pump()
+            self.conversation.pump()
 
     def pause(self, run_id: str) -> None:
         self._active(run_id).pause()
@@ -279,13 +259,13 @@ class Machine:
         """Before the engine ends: cancel what runs, switch off what is hot."""
         if self.run is not None and self.running:
             self.run.cancel()
-            self._pump()
+            self.conversation.pump()
         elif self._reachably_hot:
             self.switch_off()
 
     def _acted(self) -> None:
         self._touch()
-        self._pump()
+        self.conversation.pump()
 
     def _touch(self) -> None:
         self._person_at = self._clock.monotonic()
@@ -306,97 +286,37 @@ class Machine:
             raise NotNow(f"the run {run_id} has {self.run.state.value}")
         return self.run
 
-    # --- the conversation
+    # --- what the firmware does
 
-    def begin(self, link: Link) -> None:
-        self.session = Session(window_lines=self.settings.window_lines, window_bytes=self.settings.window_bytes)
-        self.session.on_line = self._on_line
-        self._greeting = True
-        self.modal = ModalState()
-        self.heaters = {}
-        self._held.clear()
-        self._sd_ready = False
-        now = self._clock.monotonic()
-        self.session.opened(now)
+    def begun(self) -> None:
+        session = self.conversation.session
+        session.on_line = self._on_line
         if self._heat.hot:
-            self._off_now()
-        self._pump()
+            # Ahead of everything, unnumbered: it may be hot and was not greeted yet.
+            for command in (b"M108", *heaters.off_list(self.settings)):
+                session.emergency(command)
 
-    def _off_now(self) -> None:
-        """The off list ahead of everything, unnumbered: for a machine that may be hot and was not greeted yet."""
-        for command in (b"M108", *heaters.off_list(self.settings)):
-            self.session.emergency(command)
+    def greeted(self) -> None:
+        self.connection.greeted()
+        if self._heat.hot:
+            self.switch_off()
 
-    def heard(self, data: bytes) -> None:
-        now = self._clock.monotonic()
-        for reply in self.session.receive(data, now):
-            self._take(reply)
-        if self._greeting and self.session.greeted:
-            self._greeting = False
-            self.connection.greeted()
-            if self._heat.hot:
-                self.switch_off()
-        self._pump(now)
-
-    def _pump(self, now: float | None = None) -> None:
-        connection, session, run = self.connection, self.session, self.run
-        link = connection.link
-        if link is None or connection.state is PrinterState.FAULTED:
-            return
-        if run is not None:
-            run.feed()
-        if now is None:
-            now = self._clock.monotonic()
-        data = session.data_to_send(now)
-        soon = now + LOOK_S
-        if data:
-            link.write(data)
-            if self._timer is not None and self._timer_at <= soon:
-                return  # in a running print this is every time
-        at = session.next_deadline()
-        if data and (at is None or at > soon):
-            at = soon
-        if at is not None and (self._timer is None or at < self._timer_at):
-            if self._timer is not None:
-                self._timer.cancel()
-            self._timer_at = at
-            self._timer = self._loop.call_later(max(0.0, at - now), self._tick)
-
-    def _tick(self) -> None:
-        self._timer = None
-        now = self._clock.monotonic()
-        deadline = self.session.next_deadline()
-        if deadline is not None and deadline <= now and self.connection.link is not None:
-            for reply in self.session.tick(now):
-                self._take(reply)
-        self._pump()
+    def feed(self) -> None:
+        if self.run is not None:
+            self.run.feed()
 
     def _on_line(self, sent: bool, text: str) -> None:
         if self._hub.listening:
             self.console.append(ConsoleLine(self._clock.now(), sent, text))
 
-    def _take(self, reply: Reply) -> None:
-        self.changed = True
+    def take(self, reply: Reply) -> None:
         match reply:
-            case TemperaturesReported(reported):
-                self._temperatures(reported)
-            case PositionReported():
-                self.position = Position(reply.x, reply.y, reply.z, reply.e)
-                self._position_known = True
-            case CommandsDone(tag):
-                if callable(tag):
-                    tag()
-            case FirmwareReported(firmware):
-                if "EEPROM" in firmware.capabilities:
-                    self._motion.clear()
-                    self.session.queue([b"M503"], Lane.HOST)
-            case Said(text):
-                if motion := _MOTION.match(text):
-                    self._motion.append(motion[1])
+            case TemperaturesReported():
+                quiet = not self.running and self.conversation.session.idle
+                if self._heat.reported(self.conversation.picture.heaters, quiet=quiet):
+                    self._cooled()
             case SdFilesListed(files):
                 self._hub.event(CardListed(self.name, tuple((file.name, file.size_bytes) for file in files)))
-            case SdReady(ready):
-                self._sd_ready = ready
             case HostAction(action, text):
                 self._hub.event(HostActionRequested(self.name, action, text))
                 self._act_for_firmware(action)
@@ -419,7 +339,7 @@ class Machine:
         """The firmware began anew: it has lost its place, its modes and its targets (R12)."""
         if self.connection.state is not PrinterState.READY:
             return
-        self.modal = ModalState()
+        self.conversation.picture.restarted()
         self._break("the printer's firmware restarted in the middle of the run")
         if self._heat.hot:
             self.switch_off()
@@ -448,10 +368,7 @@ class Machine:
             log.debug("%s: //action:%s: %s", self.name, action, refused)
 
     def link_lost(self, reason: str) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-        self._held.clear()
+        self.conversation.end(reason)
         if self.run is not None and self.running:
             self.run.fail(f"link lost: {reason}")
 
@@ -470,8 +387,7 @@ class Machine:
         link = self.connection.link
         if link is not None:
             link.write(b"".join(command + b"\n" for command in heaters.off_list(self.settings)))
-        self.session.drop(Lane.HOST)
-        self._held.clear()
+        self.conversation.drop(MachineFault(reason))
         self.connection.faulted(reason)
         if self.run is not None and self.running:
             self.run.fail(reason)
@@ -482,62 +398,13 @@ class Machine:
         if self.run is None or not self.running:
             return
         script = self.run.order.scripts.after_failure or self.settings.off_script
-        self.session.drop(Lane.HOST)
-        self._held.clear()
+        self.conversation.drop(NotNow(reason))
         self.run.fail(reason)
-        self.break_waits()
+        self.conversation.break_waits()
         self.switch_off()
-        self.say([line.encode("ascii", "replace") for line in script])
+        self.conversation.say([line.encode("ascii", "replace") for line in script])
 
     # --- what the run asks
-
-    def say(self, lines: Sequence[bytes], then: Callable[[], None] | None = None) -> None:
-        if lines:
-            self._held.append((lines, then))
-            self._say_held()
-        elif then is not None:
-            then()
-
-    def _say_held(self) -> None:
-        while self._held:
-            lines, then = self._held[0]
-            if not self.ready_to_send(lines):
-                break
-            self._held.popleft()
-            self._heat.sent(lines)
-            self.said += len(lines)
-            self.session.queue(lines, Lane.HOST, then)
-            self._advance(lines)
-            self._position_known = False
-        self.changed = True
-        self._pump()
-
-    def _advance(self, lines: Sequence[bytes]) -> None:
-        """Follow the host's own lines; a target shows at once, not only in the firmware's next report."""
-        before = self._told()
-        self.modal.advance(lines)
-        for heater, target in self._told().items():
-            if before.get(heater) != target and heater in self.heaters:
-                self.heaters = self.heaters | {heater: msgspec.structs.replace(self.heaters[heater], target=target)}
-
-    def ready_to_send(self, lines: Sequence[bytes]) -> bool:
-        return self._heat.allows(lines)
-
-    def _heat_written(self) -> None:
-        if not self._heat.written(done=not self._journal.failure):
-            self._held.clear()
-            reason = f"nothing is heated while the journal cannot be written: {self._journal.failure}"
-            self._hub.event(FirmwareSpoke(self.name, reason))
-            self._break(reason)
-        self._say_held()
-
-    def targets(self) -> dict[str, float]:
-        reported = {name: heater.target for name, heater in self.heaters.items() if heater.target is not None}
-        return self._told() | reported
-
-    def _told(self) -> dict[str, float]:
-        told = {f"tool{tool}": target for tool, target in self.modal.hotends.items()}
-        return told | {"bed": self.modal.bed, "chamber": self.modal.chamber}
 
     def switch_off(self, then: Callable[[], None] | None = None) -> None:
         acknowledged = self._heat.off_list()
@@ -549,15 +416,11 @@ class Machine:
             if then is not None:
                 then()
 
-        self.say(heaters.off_list(self.settings), off)
-
-    def break_waits(self) -> None:
-        if self.session.firmware.capabilities.get("EMERGENCY_PARSER"):
-            self.session.emergency(b"M108")
+        self.conversation.say(heaters.off_list(self.settings), off)
 
     def run_broke(self, reason: str) -> None:
         # Not from within the feeding that found it.
-        self._loop.call_soon(self._break, reason)
+        asyncio.get_running_loop().call_soon(self._break, reason)
 
     def run_moved(self, run: FileRun) -> None:
         self.changed = True
@@ -581,10 +444,13 @@ class Machine:
 
     # --- heat
 
-    def _temperatures(self, reported: dict[str, Temperature]) -> None:
-        self.heaters = self.heaters | reported
-        if self._heat.reported(self.heaters, quiet=not self.running and self.session.idle):
-            self._cooled()
+    def _heat_written(self) -> None:
+        if not self._heat.written(done=not self._journal.failure):
+            reason = f"nothing is heated while the journal cannot be written: {self._journal.failure}"
+            self.conversation.drop_held(NoSpace(reason))
+            self._hub.event(FirmwareSpoke(self.name, reason))
+            self._break(reason)
+        self.conversation.say_held()
 
     def _cooled(self) -> None:
         self.changed = True
@@ -602,7 +468,7 @@ class Machine:
         if (self.settings.idle_off_s and unwatched_s >= self.settings.idle_off_s) or alone_s >= heaters.NOBODY_S:
             log.info("%s: heaters off, nobody used the printer for %d min", self.name, unwatched_s / 60)
             if run is not None and paused and not run.cooled:
-                run.cooled = self.targets()
+                run.cooled = self.conversation.picture.targets
             self._touch()
             self.switch_off()
 
@@ -623,7 +489,7 @@ class Machine:
                     printing_s=now_at.printing_s,
                     file_bytes=now_at.file_bytes,
                     lines=now_at.lines,
-                    modal=self.modal.copy(),
+                    modal=self.conversation.picture.modal.copy(),
                 )
             )
 
@@ -646,33 +512,35 @@ class Machine:
 
     def has_news(self, now: float) -> bool:
         """Whether a snapshot is due: something changed, or lines went out for a while."""
-        if not self.changed and (self.session.lines_sent == self._told_lines or now - self._told_at < PROGRESS_EVERY_S):
+        lines = self.conversation.session.lines_sent
+        if not self.changed and (lines == self._told_lines or now - self._told_at < PROGRESS_EVERY_S):
             return False
         self.changed = False
-        self._told_lines, self._told_at = self.session.lines_sent, now
+        self._told_lines, self._told_at = lines, now
         return True
 
     def snapshot(self) -> Snapshot:
-        connection, modal, session, run = self.connection, self.modal, self.session, self.run
+        connection, run = self.connection, self.run
+        session, picture = self.conversation.session, self.conversation.picture
         progress = run.progress() if run is not None else None
         if run is not None and run.state is RunState.PRINTING:
-            self._position_known = False  # the file moves on from what was reported
+            picture.moved()
         return Snapshot(
             printer=self.name,
             state=connection.state,
             fault=connection.fault,
             port=connection.port,
             baud=connection.baud,
-            firmware=msgspec.structs.replace(session.firmware, motion=tuple(self._motion)),
-            heaters=self.heaters,
+            firmware=msgspec.structs.replace(session.firmware, motion=tuple(picture.motion)),
+            heaters=picture.heaters,
             offsets=self.offsets,
-            tool=modal.tool,
-            position=self.position if self._position_known else Position(modal.x, modal.y, modal.z, modal.e),
-            homed=modal.homed.lower(),
-            fan=modal.fan,
-            feedrate_factor=modal.speed_factor,
-            flow_factor=modal.flow_factor,
-            sd_ready=self._sd_ready,
+            tool=picture.modal.tool,
+            position=picture.position,
+            homed=picture.modal.homed.lower(),
+            fan=picture.modal.fan,
+            feedrate_factor=picture.modal.speed_factor,
+            flow_factor=picture.modal.flow_factor,
+            sd_ready=picture.sd_ready,
             hot=self._heat.hot,
             lines_sent=session.lines_sent,
             resends=session.resends,

@@ -1,14 +1,15 @@
 """One run: a file on its way to a machine, in order, once, with the host's scripts around it.
 
 The run reads its file in batches, keeps only the lines that the machine has not acknowledged, and moves along
-`core.job.RUN`.  It holds no port: whoever does satisfies `Machine`.  Host behaviour after OctoPrint's, section 7 of
+`core.job.RUN`.  It holds no port: it speaks through a `Conversation`, and what happens to the machine is its
+`Holder`'s.  Host behaviour after OctoPrint's, section 7 of
 its specification: comments and blanks never reach the wire; M0, M1 and M25 pause and are not sent.
 """
 
 import bisect
 import os
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from typing import BinaryIO, Final, Protocol
 
 import msgspec
@@ -17,8 +18,8 @@ from polyhost.core.errors import Malformed, NotFound, NotNow
 from polyhost.core.file import LayerIndex
 from polyhost.core.job import ENDED, RunProgress, RunSignal, RunState, advance
 from polyhost.core.ports import Clock, RunOrder
-from polyhost.core.printer import Position
 from polyhost.core.units import mm_min_from_mm_s
+from polyhost.engine.conversation import Conversation
 from polyhost.engine.heaters import heat_list
 from polyhost.engine.journal import RunRecord
 from polyhost.engine.messages import EndedRun
@@ -36,29 +37,13 @@ _NO_GCODE: Final = re.compile(rb"[\x00-\x08\x0b-\x1f\x7f]")
 _PLACEHOLDER: Final = re.compile(r"\{(x|y|z|e|f|tool|hotend|bed|fan)\}")
 
 
-class Machine(Protocol):
+class Holder(Protocol):
     """What a run asks of whoever holds the machine."""
 
-    session: Session
-    modal: ModalState
-    position: Position
-    said: int  # host lines so far
     offsets: dict[str, float]  # °C that the file's targets are raised by
 
-    def say(self, lines: Sequence[bytes], then: Callable[[], None] | None = None) -> None:
-        """Send host lines after those before them; `then` is called when the last is acknowledged."""
-
-    def ready_to_send(self, lines: Sequence[bytes]) -> bool:
-        """False when `lines` must wait (the machine feeds again by itself)."""
-
-    def targets(self) -> dict[str, float]:
-        """What heaters are set to, by name."""
-
     def switch_off(self, then: Callable[[], None] | None = None) -> None:
-        """Send the off list."""
-
-    def break_waits(self) -> None:
-        """End a heat-up in the firmware, where it can be ended."""
+        """Send the off list; `then` is called when the last of it is acknowledged."""
 
     def run_broke(self, reason: str) -> None:
         """The run cannot go on: fail it and make the machine safe."""
@@ -112,9 +97,9 @@ def again(modal: ModalState) -> list[bytes]:
 
 
 class FileRun:
-    """A run of `order` on `machine`, from `begin` until its state is one of `core.job.ENDED`."""
+    """A run of `order` through `conversation`, from `begin` until its state is one of `core.job.ENDED`."""
 
-    def __init__(self, order: RunOrder, machine: Machine, clock: Clock) -> None:
+    def __init__(self, order: RunOrder, conversation: Conversation, holder: Holder, clock: Clock) -> None:
         """Opens the file: this version is printed, whatever is put in its place.  `NotFound` when it is not there."""
         self.order = msgspec.structs.replace(order, layers=None)
         self.layers = order.layers
@@ -123,7 +108,8 @@ class FileRun:
         self.shown_state = RunState.STARTING  # what others may be told: an end only once it is on the disk
         self.file_bytes = order.start_byte
         self.lines = 0
-        self._machine = machine
+        self._conversation = conversation
+        self._holder = holder
         self._clock = clock
         self._file = self._opened(order)
         self._reader = LineReader(self._file, start=order.start_byte)
@@ -138,6 +124,7 @@ class FileRun:
         self._barrier: object | None = None  # asks the session when all lines read are with the firmware
         self._passed = False
         self._whole = False  # the reader has given everything
+        self._broken = False  # nothing more is fed, the holder is about to fail the run
         self._awaited: Callable[[], None] | None = None
         self._point = PausePoint()
         self._modal = ModalState()  # at the pause
@@ -176,7 +163,7 @@ class FileRun:
 
     def begin(self) -> None:
         """Send the script before the file, then the file."""
-        self._machine.session.start_numbering()
+        self._conversation.session.start_numbering()
         self._script(filled(self.order.scripts.before_start, self._here()), self._started)
 
     def _started(self) -> None:
@@ -189,7 +176,7 @@ class FileRun:
             return
         self._move(RunSignal.PAUSE)
         self._take_back()
-        self._modal = self._machine.modal.copy()
+        self._modal = self._conversation.picture.modal.copy()
         if quietly:
             self._paused()
         else:
@@ -197,12 +184,12 @@ class FileRun:
 
     def _position_known(self) -> None:
         self._point = self._here()
-        self._modal = self._machine.modal.copy()
+        self._modal = self._conversation.picture.modal.copy()
         self._script(filled(self.order.scripts.after_pause, self._point), self._paused)
 
     def _paused(self) -> None:
         self._paused_at = self._clock.monotonic()
-        self._said_at_pause = self._machine.said
+        self._said_at_pause = self._conversation.said
         self._move(RunSignal.PAUSE_DONE)
 
     def resume(self, *, quietly: bool = False) -> None:
@@ -216,7 +203,7 @@ class FileRun:
         self.cooled = {}
         if not quietly:
             lines += filled(self.order.scripts.before_resume, self._point)
-        if lines or self._machine.said != self._said_at_pause:
+        if lines or self._conversation.said != self._said_at_pause:
             lines += again(self._modal)
         self._script(lines, self._resumed)
 
@@ -229,14 +216,14 @@ class FileRun:
             return
         self._move(RunSignal.CANCEL)
         self._take_back()
-        self._machine.session.drop(Lane.HOST)
+        self._conversation.session.drop(Lane.HOST)
         self._point = self._here()
-        self._machine.break_waits()
+        self._conversation.break_waits()
         self._script(filled(self.order.scripts.after_cancel, self._point), self._switch_off)
 
     def _switch_off(self) -> None:
         self._awaited = self._cancelled
-        self._machine.switch_off(lambda: self._arrived(self._cancelled))
+        self._holder.switch_off(lambda: self._arrived(self._cancelled))
 
     def _cancelled(self) -> None:
         self._end(RunSignal.CANCEL_DONE)
@@ -252,9 +239,9 @@ class FileRun:
 
     def feed(self) -> None:
         """Give the session as many lines as it wants now, and see whether that was all."""
-        if self.state is not RunState.PRINTING and self.state is not RunState.FINISHING:
+        if self._broken or (self.state is not RunState.PRINTING and self.state is not RunState.FINISHING):
             return
-        session = self._machine.session
+        session = self._conversation.session
         room = session.room()
         if room < _REFILL and not self._whole and self._stop is None:
             return
@@ -262,11 +249,15 @@ class FileRun:
             self.settle()
         if self.state is RunState.PRINTING:
             lines = self._next(room)
-            if lines and self._machine.ready_to_send(lines):
+            if lines and self._conversation.ready_to_send(lines):
                 session.queue(lines, Lane.FILE)
                 self._fed += len(lines)
         if self._whole or self._stop is not None:
             self._at_end(session, session.file_lines_acknowledged)
+
+    def _break(self, reason: str) -> None:
+        self._broken = True
+        self._holder.run_broke(reason)
 
     def _next(self, room: int) -> list[bytes]:
         """At most `room` lines to send after those already sent; none at the end and before a stop."""
@@ -276,10 +267,10 @@ class FileRun:
             try:
                 self._read()
             except Malformed as error:
-                self._machine.run_broke(str(error))
+                self._break(str(error))
                 return []
             except OSError as error:
-                self._machine.run_broke(f"{self.order.name} cannot be read: {error.strerror}")
+                self._break(f"{self.order.name} cannot be read: {error.strerror}")
                 return []
         first = self._fed - self._base
         return self._lines[first : first + max(0, room)]
@@ -304,7 +295,7 @@ class FileRun:
             self._rest = (lines[index + 1 :], ends[index + 1 :])
             self._stop = int(found[1])
             lines, ends = lines[:index], ends[:index]
-        self._lines += self._offsets.raised(lines, self._machine.offsets)
+        self._lines += self._offsets.raised(lines, self._holder.offsets)
         self._ends += ends
 
     def _at_end(self, session: Session, acknowledged: int) -> None:
@@ -334,7 +325,7 @@ class FileRun:
         self._passed = False
         self.settle()
         if command == EMERGENCY_STOP:
-            self._machine.run_broke("the file asks for an emergency stop (M112); it was not sent")
+            self._break("the file asks for an emergency stop (M112); it was not sent")
         else:
             self.pause()
 
@@ -343,7 +334,7 @@ class FileRun:
 
     def _take_back(self) -> None:
         """Un-send the lines of the file that are not on the wire yet."""
-        dropped = self._machine.session.drop(Lane.FILE)
+        dropped = self._conversation.session.drop(Lane.FILE)
         if dropped:
             self._fed -= dropped
             self._barrier, self._passed = None, False
@@ -352,10 +343,10 @@ class FileRun:
 
     def settle(self) -> None:
         """Account for the lines acknowledged so far: bytes, lines, and what they set the machine to."""
-        count = min(self._machine.session.file_lines_acknowledged, self._fed) - self._base
+        count = min(self._conversation.session.file_lines_acknowledged, self._fed) - self._base
         if count <= 0 or self.state in ENDED:
             return
-        self._machine.modal.advance(self._lines[:count])
+        self._conversation.picture.modal.advance(self._lines[:count])
         self.file_bytes = self._ends[count - 1]
         self.lines += count
         self._base += count
@@ -363,9 +354,9 @@ class FileRun:
         del self._ends[:count]
 
     def _here(self) -> PausePoint:
-        machine = self._machine
         self.settle()
-        modal, position, targets = machine.modal, machine.position, machine.targets()
+        picture = self._conversation.picture
+        modal, position, targets = picture.modal, picture.reported, picture.targets
         return PausePoint(
             x=position.x,
             y=position.y,
@@ -420,7 +411,7 @@ class FileRun:
             printing_s=self.printing_s,
             file_bytes=self.file_bytes,
             lines=self.lines,
-            modal=self._machine.modal.copy(),
+            modal=self._conversation.picture.modal.copy(),
         )
 
     def ended(self) -> EndedRun:
@@ -440,7 +431,7 @@ class FileRun:
         """Send `lines`, go on with `then` when the last is acknowledged, unless the run has turned elsewhere."""
         self._awaited = then
         if lines:
-            self._machine.say(lines, lambda: self._arrived(then))
+            self._conversation.say(lines, lambda: self._arrived(then))
         else:
             self._arrived(then)
 
@@ -453,7 +444,7 @@ class FileRun:
         self.state = advance(self.state, signal)
         if self.state not in ENDED:
             self.shown_state = self.state
-        self._machine.run_moved(self)
+        self._holder.run_moved(self)
 
     def _end(self, signal: RunSignal) -> None:
         self.settle()

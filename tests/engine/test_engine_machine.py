@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from polyhost.core.errors import NoSpace
+from polyhost.core.errors import LinkLost, NoSpace
 from polyhost.core.job import RunState
 from polyhost.core.printer import PrinterState
+from polyhost.engine import conversation
 from polyhost.engine.heaters import NOBODY_S
 from polyhost.engine.journal import Entry, Journal, Kept, PrinterRecord
 from polyhost.engine.links import SimulatedPort
@@ -59,6 +60,13 @@ class Stage:
             while not condition():
                 await asyncio.sleep(0)
 
+    async def heat(self, *commands: str) -> None:
+        """Send what heats, on a disk that takes it."""
+        sending = asyncio.create_task(self.machine.send(commands))
+        await self.until(lambda: self.journal.asked)
+        self.journal.answer()
+        await sending
+
     @property
     def targets(self) -> dict[str, float | None]:
         link = self.machine.connection.link
@@ -94,14 +102,18 @@ async def turns(stage: Stage) -> None:
 async def test_nothing_heats_before_the_journal_has_it_on_the_disk() -> None:
     async with staged() as stage:
         stage.journal.entries.clear()
-        stage.machine.send(["M117 one", "M104 S200"])
-        stage.machine.send(["M117 two"])
+        sending = [
+            asyncio.create_task(stage.machine.send(lines)) for lines in (["M117 one", "M104 S200"], ["M117 two"])
+        ]
         await turns(stage)
         assert stage.executed == []  # what comes behind waits too: the order is the sender's
+        assert not any(sent.done() for sent in sending)
         (entry,) = stage.journal.entries
         assert isinstance(entry, Kept)
         assert entry.record.hot
         stage.journal.answer()
+        await asyncio.gather(*sending)
+        assert stage.machine.snapshot().heaters["tool0"].target == 200
         await stage.until(lambda: "M117 two" in stage.executed)
         assert stage.executed == ["M117 one", "M104 S200", "M117 two"]
 
@@ -126,37 +138,65 @@ async def test_a_file_waits_for_the_journal_at_its_first_heating_line(tmp_path: 
         assert [(end.run_id, end.state) for end in stage.hub.ends] == [("run-1", RunState.COMPLETED)]
 
 
+async def test_who_was_told_that_the_disk_hangs_finds_nothing_heated_later(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(conversation, "HELD_S", 0.05)
+    async with staged() as stage:
+        heating = asyncio.create_task(stage.machine.send(["M104 S200"]))
+        await stage.until(lambda: stage.journal.asked)
+        behind = asyncio.create_task(stage.machine.send(["M117 behind"]))
+        with pytest.raises(NoSpace, match="look at the disk"):
+            await heating
+        await behind
+        stage.journal.answer()
+        await turns(stage)
+        assert stage.executed == ["M117 behind"]
+
+
+async def test_what_waits_for_the_disk_is_refused_when_the_link_goes() -> None:
+    async with staged() as stage:
+        sending = asyncio.create_task(stage.machine.send(["M104 S200"]))
+        await stage.until(lambda: stage.journal.asked)
+        await stage.machine.connect("", 0)
+        with pytest.raises(LinkLost, match="connects anew"):
+            await sending
+        stage.journal.answer()
+        await stage.until(lambda: stage.machine.connection.state is PrinterState.READY)
+        await turns(stage)
+        assert "M104 S200" not in stage.executed
+
+
 async def test_a_disk_that_refuses_keeps_the_machine_cold(tmp_path: Path) -> None:
     async with staged() as stage:
-        stage.machine.send(["M104 S200"])
+        sending = asyncio.create_task(stage.machine.send(["M104 S200"]))
+        await stage.until(lambda: stage.journal.asked)
         stage.journal.answer(failure="No space left on device")
+        with pytest.raises(NoSpace, match="No space left"):
+            await sending
         await turns(stage)
         assert not stage.machine.hot
         assert stage.executed == []
         with pytest.raises(NoSpace, match="No space left"):
-            stage.machine.send(["M140 S60"])
+            await stage.machine.send(["M140 S60"])
         starting = asyncio.create_task(stage.machine.start(order_of(tmp_path, ["G28"])))
         await stage.until(lambda: stage.journal.asked)
         stage.journal.answer(failure="No space left on device")
         with pytest.raises(NoSpace):
             await starting
-        stage.machine.send(["G28"])  # what needs no journal goes on
+        await stage.machine.send(["G28"])  # what needs no journal goes on
         await stage.until(lambda: stage.executed == ["G28"])
         stage.machine.every_second(stage.clock.monotonic())  # tries again
         stage.journal.answer()
         assert isinstance(stage.journal.entries[-1], Kept)
-        stage.machine.send(["M140 S60"])
-        stage.journal.answer()
+        await stage.heat("M140 S60")
         await stage.until(lambda: stage.targets["bed"] == 60)
 
 
 async def test_an_idle_printer_is_switched_off_when_nobody_used_it_for_long() -> None:
     async with staged() as stage:
-        stage.machine.send(["M104 S200", "M140 S60"])
-        stage.journal.answer()
+        await stage.heat("M104 S200", "M140 S60")
         await stage.until(lambda: stage.targets == {"tool0": 200, "bed": 60})
         stage.clock.ahead_s += 1700
-        stage.machine.send(["M117 somebody is here"])
+        await stage.machine.send(["M117 somebody is here"])
         stage.clock.ahead_s += 1700
         stage.machine.every_second(stage.clock.monotonic())
         await turns(stage)
@@ -169,8 +209,7 @@ async def test_an_idle_printer_is_switched_off_when_nobody_used_it_for_long() ->
 
 async def test_with_no_server_for_long_even_a_patient_printer_is_switched_off() -> None:
     async with staged(idle_off_s=0) as stage:
-        stage.machine.send(["M104 S200"])
-        stage.journal.answer()
+        await stage.heat("M104 S200")
         await stage.until(lambda: stage.targets["tool0"] == 200)
         stage.clock.ahead_s += 10 * NOBODY_S
         stage.machine.every_second(stage.clock.monotonic())
@@ -225,10 +264,28 @@ async def test_a_running_print_is_never_cooled_for_being_left_alone(tmp_path: Pa
 
 async def test_a_heater_that_was_switched_on_behind_the_off_list_stays_known_as_hot() -> None:
     async with staged() as stage:
-        stage.machine.send(["M104 S200"])
-        stage.journal.answer()
+        await stage.heat("M104 S200")
         stage.machine.switch_off()
-        stage.machine.send(["M140 S60"])
+        await stage.machine.send(["M140 S60"])
         await stage.until(lambda: stage.targets == {"tool0": 0, "bed": 60})
         await turns(stage)
         assert stage.machine.hot
+
+
+@pytest.mark.parametrize("last", ["M112", "no G-code \x01"])
+async def test_nothing_goes_out_behind_a_line_that_ends_the_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, last: str
+) -> None:
+    async with staged() as stage:
+        broken: list[str] = []
+        monkeypatch.setattr(stage.machine, "run_broke", broken.append)  # before the machine gets to fail the run
+        starting = asyncio.create_task(stage.machine.start(order_of(tmp_path, ["G28", last, *moves(600)])))
+        await stage.until(lambda: stage.journal.asked)
+        stage.journal.answer()
+        await starting
+        await stage.until(lambda: broken)
+        for _ in range(3):
+            stage.machine.conversation.pump()
+            await turns(stage)
+        assert len(broken) == 1
+        assert not any(line.startswith("G1") for line in stage.executed)

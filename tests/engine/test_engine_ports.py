@@ -160,7 +160,7 @@ async def test_another_device_at_the_same_path_is_left_alone(tmp_path: Path, mon
     monkeypatch.setattr(connections, "PAUSES_S", (0.02,))
     boards, owner = Boards(tmp_path), Owner()
     link = SerialLink(str(boards.path), 115200)
-    owner.connection = Connection("mk3", link, owner, SystemClock(), present=boards.present)
+    owner.connection = Connection("mk3", link, owner, owner, SystemClock(), present=boards.present)
     boards.plug("A")
     keeping = asyncio.create_task(owner.connection.run())
     try:
@@ -203,7 +203,7 @@ async def test_the_rate_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
                     assert machine.connection.state in (PrinterState.OFFLINE, PrinterState.DETECTING)
                     await asyncio.sleep(0.01)
             assert machine.connection.baud == 250000
-            assert machine.session.firmware.name.startswith("Marlin")
+            assert machine.conversation.session.firmware.name.startswith("Marlin")
         finally:
             keeping.cancel()
             await asyncio.wait([keeping])
