@@ -5,9 +5,10 @@ neighbour.  Printers named here are locked: they are changed here and nowhere el
 """
 
 import difflib
+import os
 import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Final, Literal
 
@@ -127,7 +128,22 @@ def read_config(path: Path) -> Config:
     for slug in slugs:
         if slugs.count(slug) > 1:
             raise Malformed(f"{path}: two printers are called {slug!r}; give each its own slug")
+    for number, printer in enumerate(config.printers):
+        if other := on_the_port_of(printer, config.printers[:number]):
+            raise Malformed(f"{path}: {printer.slug!r} and {other.slug!r} are both on port {printer.port}")
     return config
+
+
+def on_the_port_of(printer: Printer, others: Iterable[Printer]) -> Printer | None:
+    """Which of `others` has the port of `printer`, by whatever name.
+
+    One machine under two names would be cooled, after a crash, by whichever opened the port first.
+    """
+    if printer.driver != "serial":
+        return None
+    device = os.path.realpath(printer.port)
+    found = (other for other in others if other.driver == "serial" and os.path.realpath(other.port) == device)
+    return next(found, None)
 
 
 def check_printer(printer: Printer) -> None:

@@ -59,6 +59,10 @@ def test_printers_and_their_profiles(tmp_path: Path) -> None:
         ('[[printers]]\nslug = "A b"\ndriver = "virtual"', "a-z, 0-9"),
         ('[[printers]]\nslug = "a"\ndriver = "virtual"\nspeeed = 3', "did you mean `speed`"),
         ('[[printers]]\nslug = "a"\ndriver = "virtual"\n' * 2, "two printers"),
+        (
+            "".join(f'[[printers]]\nslug = "{slug}"\ndriver = "serial"\nport = "/dev/tty0"\n' for slug in "ab"),
+            "both on port /dev/tty0",
+        ),
         ('[[printers]]\nslug = "a"\ndriver = "virtual"\nprofile.widht = 3', "did you mean `width`"),
     ],
 )

@@ -179,7 +179,7 @@ class Printers:
     # Which printers there are
 
     async def add(self, settings: config.Printer, by: Caller) -> Printer:
-        """A new printer; `NotNow` when its slug is taken."""
+        """A new printer; `NotNow` when its slug or its port is taken."""
         _needs(by, Permission.SETTINGS, None)
         config.check_printer(settings)
 
@@ -187,6 +187,9 @@ class Printers:
             async with self._changing:
                 if settings.slug in self._printers:
                     raise NotNow(f"there is a printer {settings.slug!r} already")
+                others = (printer.settings for printer in self._printers.values())
+                if other := config.on_the_port_of(settings, others):
+                    raise NotNow(f"port {settings.port} is that of the printer {other.slug!r} already")
                 if len(self._printers) >= MAX_PRINTERS:
                     raise NotNow(f"there are {MAX_PRINTERS} printers, which is the limit")
                 printer = Printer(settings, self._driver_for(settings), locked=False)

@@ -174,6 +174,8 @@ async def test_printers_come_and_go(tmp_path: Path) -> None:
         assert [p.slug for p in world.printers.all()] == ["mk3", "ender"]
         with pytest.raises(NotNow, match="already"):
             await world.printers.add(config.Printer("ender", "virtual"), ADMIN)
+        with pytest.raises(NotNow, match="is that of the printer 'ender' already"):
+            await world.printers.add(config.Printer("other", "serial", port="/dev/../dev/ttyUSB0"), ADMIN)
         for wrong in (
             *(config.Printer("No Slug", "virtual"), config.Printer("x", "serial"), config.Printer("", "virtual")),
             *(config.Printer("x", "virtual", name="a\nb"), config.Printer("x", "virtual", name="\ud800")),
