@@ -394,7 +394,7 @@ class Engine:
 
     @staticmethod
     async def _plan(id: int, machine: Machine, run_id: str) -> m.Done:
-        return m.Done(id, plan=await plan_of(machine.unfinished(run_id)))
+        return m.Done(id, plan=await plan_of(machine.past_runs.resumable(run_id)))
 
 
 def obey_signals(engine: Engine) -> None:

@@ -23,15 +23,16 @@ from polyhost.core.events import (
 )
 from polyhost.core.events import SdFilesListed as CardListed
 from polyhost.core.file import LayerIndex
-from polyhost.core.job import ENDED, RunSignal, RunState, advance
+from polyhost.core.job import RunState
 from polyhost.core.ports import Clock, RunOrder
 from polyhost.core.printer import PrinterState, Snapshot
 from polyhost.engine import heaters
 from polyhost.engine.connection import Connection
 from polyhost.engine.conversation import Conversation
-from polyhost.engine.journal import Journal, Kept, PrinterRecord, RunRecord, Went
+from polyhost.engine.journal import Journal, Kept, PrinterRecord, Went
 from polyhost.engine.links import SimulatedPort
 from polyhost.engine.messages import EndedRun, HeldPrinter, MachineSettings
+from polyhost.engine.past_runs import PastRuns
 from polyhost.engine.run import FileRun
 from polyhost.firmware.marlin.replies import (
     DamagedLink,
@@ -89,27 +90,9 @@ class Machine:
         )
         self.offsets: dict[str, float] = {}
         self._person_at = clock.monotonic()
-        self._unfinished: RunRecord | None = record.run
-        self._ended = {ended.run_id: ended for ended in record.ended}
-        if record.run is not None and record.run.state not in ENDED:
-            self._interrupt(record.run)
+        self.past_runs = PastRuns(name, record, clock.now())
         if record.hot or (record.wanted and record.machine.autoconnect):
             self.connection.want()
-
-    def _interrupt(self, run: RunRecord) -> None:
-        """The engine that held `run` died."""
-        reason = "the engine that held the printer ended in the middle of the run"
-        self._unfinished = msgspec.structs.replace(run, state=advance(run.state, RunSignal.ENGINE_DIED))
-        self._ended[run.order.run_id] = EndedRun(
-            run_id=run.order.run_id,
-            state=RunState.INTERRUPTED,
-            reason=reason,
-            ended_at=self._clock.now(),
-            elapsed_s=run.elapsed_s,
-            printing_s=run.printing_s,
-            file_bytes=run.file_bytes,
-        )
-        log.warning("%s: run %s of %s was interrupted", self.name, run.order.run_id, run.order.name)
 
     # --- what servers ask
 
@@ -159,12 +142,12 @@ class Machine:
 
     async def start(self, order: RunOrder) -> None:
         """Begin a run once the journal has it; the same run again changes nothing."""
-        if order.run_id in self._ended or (self.run is not None and self.run.order.run_id == order.run_id):
+        if order.run_id in self.past_runs or (self.run is not None and self.run.order.run_id == order.run_id):
             return
         self._ready()
         self._no_run("start another")
         run = self.run = FileRun(order, self.conversation, self, self._clock)
-        self._unfinished = None
+        self.past_runs.unfinished = None
         self._touch()
         written = asyncio.Event()
         self._keep(written.set)
@@ -197,14 +180,8 @@ class Machine:
         self._active(run_id).layers = layers
         self.changed = True
 
-    def unfinished(self, run_id: str) -> RunRecord:
-        """What the journal knows of a run that ended before its time; `NotFound` when it knows nothing (any more)."""
-        if self._unfinished is None or self._unfinished.order.run_id != run_id or self._unfinished.modal is None:
-            raise NotFound(f"the journal has nothing on the run {run_id}; print the file from its beginning")
-        return self._unfinished
-
     def forget(self, run_id: str) -> None:
-        if self._ended.pop(run_id, None) is not None:
+        if self.past_runs.forget(run_id):
             self._keep()
 
     async def release(self) -> None:
@@ -253,7 +230,7 @@ class Machine:
         return self._heat.hot and self.connection.state is PrinterState.READY
 
     def held(self) -> HeldPrinter:
-        return HeldPrinter(machine=self.settings, snapshot=self.snapshot(), ended=tuple(self._ended.values()))
+        return HeldPrinter(machine=self.settings, snapshot=self.snapshot(), ended=self.past_runs.ended)
 
     def make_cold(self) -> None:
         """Before the engine ends: cancel what runs, switch off what is hot."""
@@ -428,11 +405,9 @@ class Machine:
             self._keep()
             self._hub.event(RunStateChanged(self.name, run.order.run_id, run.state))
             return
-        ended = run.ended()
+        ended = self.past_runs.add(run)
         why = f": {ended.reason}" if ended.reason else ""
         log.info("%s: run %s of %s %s%s", self.name, ended.run_id, run.order.name, ended.state.value, why)
-        self._ended[ended.run_id] = ended
-        self._unfinished = run.record() if ended.state is RunState.FAILED else None
         self._keep(lambda: self._tell_end(run, ended))
 
     def _tell_end(self, run: FileRun, ended: EndedRun) -> None:
@@ -503,8 +478,8 @@ class Machine:
                     wanted=self.connection.wanted,
                     hot=self._heat.hot,
                     identity=self.connection.identity,
-                    run=run.record() if run is not None and run.active else self._unfinished,
-                    ended=tuple(self._ended.values()),
+                    run=run.record() if run is not None and run.active else self.past_runs.unfinished,
+                    ended=self.past_runs.ended,
                 ),
             ),
             then,
