@@ -88,9 +88,9 @@ def upload_file(client: Client, file: Path, folder: str) -> bytes:
 
 
 def chosen_printer(client: Client, on: str | None) -> str:
-    """The printer named, or the only one there is."""
+    """The printer named, or the only one there is; `NotFound` before anything is uploaded for it."""
     if on is not None:
-        return on
+        return client.fetch(PrinterView, f"/printers/{segment(on)}").slug
     slugs = [printer.slug for printer in client.fetch(list[PrinterView], "/printers")]
     match slugs:
         case [only]:

@@ -75,6 +75,15 @@ def test_followed_as_json_every_line_is_an_object_and_the_last_one_the_end(polyh
     assert ran.err == ""
 
 
+def test_nothing_is_uploaded_for_a_printer_that_is_not_there(polyhost: Polyhost, tmp_path: Path) -> None:
+    file = tmp_path / "for_nobody.gcode"
+    file.write_text("G28\n")
+    ran = polyhost("print", str(file), "--on", "nobody")
+    assert ran.code == 5
+    assert "no printer 'nobody'" in ran.err
+    assert "for_nobody" not in polyhost("files", "list").out
+
+
 def test_a_stored_file_is_printed_by_its_path(polyhost: Polyhost, quick: Path) -> None:
     assert polyhost("upload", str(quick), "--to", "parts").code == 0
     ran = polyhost("print", f"parts/{quick.name}", "--on", "virtual-3", "--follow")
