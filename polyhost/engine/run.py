@@ -124,6 +124,7 @@ class FileRun:
         self._barrier: object | None = None  # asks the session when all lines read are with the firmware
         self._passed = False
         self._whole = False  # the reader has given everything
+        self._empty = order.start_byte == 0  # no command was read yet
         self._broken = False  # nothing more is fed, the holder is about to fail the run
         self._awaited: Callable[[], None] | None = None
         self._point = PausePoint()
@@ -283,7 +284,10 @@ class FileRun:
             lines, ends = self._reader.read(_BATCH)
             if not lines:
                 self._whole = True
+                if self._empty:
+                    raise Malformed(f"{self.order.name} holds no command: there is nothing to print")
                 return
+            self._empty = False
         text = b"\n".join(lines)
         if _NO_GCODE.search(text):
             raise Malformed(

@@ -41,10 +41,10 @@ def text(value: str) -> Encoded:
     return Encoded(200, [TEXT, (b"content-length", b"%d" % len(body))], body)
 
 
-def page(value: str) -> Encoded:
+def page(value: str, *, status: int = 200) -> Encoded:
     """HTML that needs nothing but itself, and may load nothing else."""
     body = value.encode()
-    return Encoded(200, [HTML, (b"content-length", b"%d" % len(body)), _POLICY], body)
+    return Encoded(status, [HTML, (b"content-length", b"%d" % len(body)), _POLICY], body)
 
 
 def no_content(headers: Headers | None = None) -> Encoded:

@@ -134,6 +134,13 @@ class DriverContract:
         assert rig.driver.snapshot.heaters["bed"].target == 40
         assert not any("/40.00" in line for line in rig.ear.received())
 
+    async def test_a_file_without_a_command_is_no_print(self, rig: Rig, tmp_path: Path) -> None:
+        await rig.driver.start(order_of(tmp_path, ["; only words"]))
+        await reached(rig.driver, rig.ear, RunState.FAILED)
+        run = rig.driver.snapshot.run
+        assert run is not None
+        assert "holds no command" in run.reason
+
     async def test_offsets_raise_what_the_file_sets_and_nothing_else(self, rig: Rig, tmp_path: Path) -> None:
         await rig.driver.set_offsets({"tool0": 5.0})
         assert rig.driver.snapshot.offsets == {"tool0": 5.0}

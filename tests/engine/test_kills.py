@@ -4,6 +4,7 @@ import asyncio
 import os
 import signal
 import sys
+import time
 from pathlib import Path
 
 import msgspec
@@ -78,7 +79,8 @@ async def test_a_killed_engine_comes_back_and_cools_its_printer_first(tmp_path: 
             await driver.start(order)
             await ear.until(lambda: (run := driver.snapshot.run) is not None and run.lines > 60)
             assert driver.snapshot.hot
-            await asyncio.sleep(1.1)  # what the journal knows is a second old at the most
+            now, journal = time.time(), tmp_path / "data" / "engines" / "1" / "journal"
+            await ear.until(lambda: journal.stat().st_mtime > now, "the journal to know of these lines")
             before = len(await printer.heard())
             os.kill(engine_of(pool), signal.SIGKILL)
             await ear.until(lambda: driver.snapshot.state is PrinterState.UNREACHABLE)
@@ -86,7 +88,8 @@ async def test_a_killed_engine_comes_back_and_cools_its_printer_first(tmp_path: 
             assert (ear.ends[0].run_id, ear.ends[0].state) == ("run-1", RunState.INTERRUPTED)
             await ready(driver, ear)
             await ear.until(lambda: not driver.snapshot.hot, "a cold printer", 15)
-            after = [line for line in (await printer.heard())[before:] if not line.startswith("G1")]
+            # The old engine may have sent a line of the file or a checkpoint more before it died.
+            after = [line for line in (await printer.heard())[before:] if not line.startswith(("G1", "M105"))]
             assert after[:3] == ["M108", "M104 S0", "M140 S0"]
             assert (await printer.stats())["targets"] == {"tool0": 0.0, "bed": 0.0}
 

@@ -1,6 +1,7 @@
 """The kit around every route: who calls, which printer, what is refused how."""
 
 import logging
+import re
 from pathlib import Path
 from typing import Any
 
@@ -160,6 +161,17 @@ class TestFirstStart:
             key = response.json()["api_key"]
             assert (await client.get("/native/v1/users", headers={"X-Api-Key": key})).json()[0]["name"] == "ann"
             assert (await client.post("/setup", json=wish)).status_code == 409
+
+    async def test_a_browser_is_shown_its_key_on_a_page(self, tmp_path: Path) -> None:
+        async with hosted(tmp_path, set_up=False) as host, host.client() as client:
+            wish = {"code": host.setup_code.text, "name": "<b>", "password": "correct horse"}
+            response = await client.post("/setup", data=wish, headers={"Accept": "text/html,*/*"})
+            assert response.status_code == 201
+            assert response.headers["content-type"].startswith("text/html")
+            assert "&lt;b&gt;" in response.text
+            key = re.search(r"<pre>(\w+)</pre>", response.text)
+            assert key is not None
+            assert (await client.get("/native/v1/users", headers={"X-Api-Key": key[1]})).status_code == 200
 
     async def test_the_local_socket_is_let_in(self, tmp_path: Path) -> None:
         async with hosted(tmp_path, set_up=False, local_socket="/run/api.sock") as host:

@@ -1,5 +1,6 @@
 """``/native/v1/host``, the first start (``/setup``), and the page at ``/``."""
 
+import html
 from typing import Final
 
 import msgspec
@@ -53,7 +54,7 @@ async def setup_page(call: Call) -> Encoded:
 
 @routes.post("/setup", open_door=True, before_setup=True)
 async def set_up_by_form(call: Call) -> Encoded:
-    """The page's own form, or the same as JSON."""
+    """The page's own form, or the same as JSON; a browser is answered with a page."""
     if call.media_type == "application/json":
         return await _set_up(call, await call.body(SetUp))
     fields = await call.form()
@@ -63,6 +64,8 @@ async def set_up_by_form(call: Call) -> Encoded:
 
 async def _set_up(call: Call, wanted: SetUp) -> Encoded:
     user, key = await call.host.accounts.set_up(wanted.code, wanted.name, wanted.password)
+    if "text/html" in call.header(b"accept"):
+        return page(_SET_UP_NOW.format(user=html.escape(user.name), key=key), status=201)
     return encoded(Administrator(user.name, key), status=201)
 
 
@@ -90,6 +93,14 @@ From a shell, <code>polyhost init</code> does the same.</p>
 <label>Password <input name="password" type="password" autocomplete="new-password" minlength="8" required></label>
 <button>Make me the administrator</button>
 </form></body></html>
+"""
+)
+
+_SET_UP_NOW: Final = (
+    _HEAD.replace("{", "{{").replace("}", "}}")
+    + """<p><b>{user}</b> administers this host now.</p>
+<p>An API key, for a slicer or an app; it is shown this once:</p>
+<pre>{key}</pre></body></html>
 """
 )
 
