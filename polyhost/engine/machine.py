@@ -49,7 +49,7 @@ from polyhost.firmware.marlin.simulator import Fault
 log = logging.getLogger(__name__)
 
 LEAVE_S: Final = 5.0  # for the off list, before a link is closed
-PROGRESS_EVERY_S: Final = 0.2
+PROGRESS_EVERY_S: Final = 0.15
 CONSOLE_LINES: Final = 1000  # kept for the next `Heard`; the oldest go first
 
 

@@ -61,13 +61,20 @@ def unix_socket(path: Path) -> socket.socket:
 class _Server(uvicorn.Server):
     """uvicorn without hands on the process's signals: they are the application's owner's."""
 
-    def __init__(self, config: uvicorn.Config, started: Callable[[], None]) -> None:
+    def __init__(self, config: uvicorn.Config, started: Callable[[], None], stop: asyncio.Event) -> None:
         super().__init__(config)
         self._tell_started = started
+        self._stop = stop
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
         self._tell_started()
+
+    async def main_loop(self) -> None:
+        """uvicorn looks ten times a second whether it is to end.  We are told; once is enough, for the date."""
+        while not (self._stop.is_set() or await self.on_tick(0)):
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._stop.wait(), 1.0)
 
     @contextlib.contextmanager
     def capture_signals(self) -> Generator[None, None, None]:
@@ -101,7 +108,7 @@ async def serve(
         timeout_keep_alive=IDLE_S,
         timeout_graceful_shutdown=STOP_S,
     )
-    server = _Server(config, started)
+    server = _Server(config, started, stop)
 
     async def close_when_told() -> None:
         await stop.wait()
