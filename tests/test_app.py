@@ -19,6 +19,7 @@ import pytest
 
 from polyhost.drivers.engines import runtime_path
 from tests.commands.conftest import Ran, command, end, environment, host_of, run, start_demo
+from tests.integration.processes import free_port
 
 LONG = "".join(f"G1 X{n % 2 * 0.5} F300\n" for n in range(5000))
 VIRTUAL = '[[printers]]\nslug = "v"\ndriver = "virtual"\nspeed = 5\n'
@@ -190,13 +191,6 @@ def test_root_is_refused_unless_it_insists(data: Path) -> None:
     refused = run("serve", "--data", str(data))
     assert (refused.code, "--allow-root" in refused.err) == (4, True)
     assert not data.exists()
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def test_behind_its_door_octoprint_owns_what_nobody_knows(data: Path) -> None:

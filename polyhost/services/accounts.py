@@ -190,10 +190,6 @@ class Accounts:
         self._sessions.move_to_end(session_id)
         return session
 
-    def caller_of_session(self, session_id: str) -> Caller:
-        session = self.session(session_id)
-        return session.caller if session is not None else GUEST
-
     async def log_out(self, session_id: str) -> None:
         self._sessions.pop(session_id, None)
 

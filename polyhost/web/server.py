@@ -61,8 +61,11 @@ def unix_socket(path: Path) -> socket.socket:
 class _Server(uvicorn.Server):
     """uvicorn without hands on the process's signals: they are the application's owner's."""
 
-    def __init__(self, config: uvicorn.Config, started: Callable[[], None], stop: asyncio.Event) -> None:
+    def __init__(
+        self, config: uvicorn.Config, application: Application, started: Callable[[], None], stop: asyncio.Event
+    ) -> None:
         super().__init__(config)
+        self._application = application
         self._tell_started = started
         self._stop = stop
 
@@ -72,9 +75,11 @@ class _Server(uvicorn.Server):
 
     async def main_loop(self) -> None:
         """uvicorn looks ten times a second whether it is to end.  We are told; once is enough, for the date."""
-        while not (self._stop.is_set() or await self.on_tick(0)):
+        while not self._stop.is_set():
+            await self.on_tick(0)
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._stop.wait(), 1.0)
+        self._application.closing.set()
 
     @contextlib.contextmanager
     def capture_signals(self) -> Generator[None, None, None]:
@@ -108,18 +113,8 @@ async def serve(
         timeout_keep_alive=IDLE_S,
         timeout_graceful_shutdown=STOP_S,
     )
-    server = _Server(config, started, stop)
-
-    async def close_when_told() -> None:
-        await stop.wait()
-        application.closing.set()
-        server.should_exit = True
-
-    async with asyncio.TaskGroup() as group:
-        watcher = group.create_task(close_when_told(), name="stop the web server")
-        try:
-            await server.serve(list(sockets))
-        finally:
-            watcher.cancel()
-            for listening in sockets:
-                listening.close()
+    try:
+        await _Server(config, application, started, stop).serve(list(sockets))
+    finally:
+        for listening in sockets:
+            listening.close()

@@ -19,6 +19,8 @@ from polyhost.drivers.engines import EnginePool
 from polyhost.engine.messages import EndedRun
 
 PATIENCE_S = 30.0
+# What the host asks a machine by itself.
+QUESTIONS = ("M105", "M110", "M115", "M155", "M503", "M114", "M21", "M20", "M27", "M154", "M113", "M876")
 NO_SCRIPTS = Scripts()
 
 
@@ -172,8 +174,7 @@ class PtyPrinter:
 
     async def executed(self) -> list[str]:
         """Every command that the machine carried out, without the host's questions."""
-        asked = ("M105", "M110", "M115", "M155", "M503", "M114", "M21", "M20", "M27", "M154", "M113", "M876")
-        return [line for line in await self.heard() if not line.startswith(asked)]
+        return [line for line in await self.heard() if not line.startswith(QUESTIONS)]
 
 
 def serial_settings(port: Path, *, slug: str = "mk3", baud: int = 115200, window_lines: int = 0) -> config.Printer:

@@ -10,10 +10,9 @@ from polyhost import config
 from polyhost.core.errors import NotFound
 from polyhost.drivers.virtual import VirtualDriver
 from tests.drivers.contract import DriverContract
-from tests.drivers.rigs import Ear, pool_in, ready, running
+from tests.drivers.rigs import QUESTIONS, Ear, pool_in, ready, running
 
 _FRAME = re.compile(r"N(\d+) (.*)\*\d+$")
-_ASKED = ("M105", "M110", "M115", "M155", "M503", "M114", "M21", "M20", "M27", "M154", "M113", "M876")
 
 
 class VirtualRig:
@@ -27,7 +26,7 @@ class VirtualRig:
 
     async def sent(self) -> list[str]:
         commands = [found[2] if (found := _FRAME.match(line)) else line for line in self.ear.sent()]
-        return [command for command in commands if not command.startswith(_ASKED)]
+        return [command for command in commands if not command.startswith(QUESTIONS)]
 
 
 class TestVirtualDriver(DriverContract):

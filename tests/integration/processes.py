@@ -5,6 +5,7 @@ import json
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -17,6 +18,8 @@ import httpx
 import psutil
 
 PATIENCE_S = 60.0
+# What the host asks a machine by itself.
+QUESTIONS = (b"M105", b"M155", b"M27", b"M114", b"M115", b"M21", b"M20", b"M110", b"M400", b"M503")
 T = TypeVar("T")
 
 
@@ -221,8 +224,6 @@ def polyhost(*arguments: str, **environment: str) -> subprocess.CompletedProcess
 
 
 def free_port() -> int:
-    import socket
-
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
@@ -236,8 +237,7 @@ def commands_of(gcode: bytes) -> list[bytes]:
 
 def of_the_file(executed: list[bytes], wanted: list[bytes]) -> list[bytes]:
     """Of `executed`, what lies between the file's first command and its last, without the host's own polls."""
-    polls = (b"M105", b"M155", b"M27", b"M114", b"M115", b"M21", b"M20", b"M110", b"M400", b"M503")
-    ours = [line for line in executed if not line.startswith(polls)]
-    asked = [line for line in wanted if not line.startswith(polls)]
+    ours = [line for line in executed if not line.startswith(QUESTIONS)]
+    asked = [line for line in wanted if not line.startswith(QUESTIONS)]
     first = next((n for n in range(len(ours)) if ours[n : n + 5] == asked[:5]), len(ours))
     return ours[first : first + len(asked)]

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from polyhost.core.job import RunState
-from tests.integration.processes import Host, PtyPrinter, commands_of, host, of_the_file, until
+from tests.integration.processes import QUESTIONS, Host, PtyPrinter, commands_of, host, of_the_file, until
 
 SMALL = gzip.decompress(
     (Path(__file__).parent.parent / "gcode" / "samples" / "prusaslicer_small.gcode.gz").read_bytes()
@@ -38,8 +38,7 @@ def serial_host(tmp_path: Path, pty_printer: PtyPrinter) -> Iterator[Host]:
 
 
 def assert_executed_once_and_in_order(printer: PtyPrinter, gcode: bytes) -> None:
-    polls = (b"M105", b"M155", b"M27", b"M114", b"M115", b"M21", b"M20", b"M110", b"M400", b"M503")
-    wanted = [line for line in commands_of(gcode) if not line.startswith(polls)]
+    wanted = [line for line in commands_of(gcode) if not line.startswith(QUESTIONS)]
     assert of_the_file(printer.executed(), wanted) == wanted
 
 

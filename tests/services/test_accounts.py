@@ -54,12 +54,13 @@ async def test_the_code_is_good_for_ten_tries(world: World, tmp_path: Path) -> N
 
 async def test_a_session_stands_for_who_logged_in(ready: World) -> None:
     session = await ready.accounts.log_in("oz", "battery staple", "10.0.0.1")
-    caller = ready.accounts.caller_of_session(session.id)
-    assert (caller.name, caller.role) == ("oz", Role.OPERATOR)
+    found = ready.accounts.session(session.id)
+    assert found is not None
+    assert (found.caller.name, found.caller.role) == ("oz", Role.OPERATOR)
     assert session.csrf
-    assert ready.accounts.caller_of_session("another") == GUEST
+    assert ready.accounts.session("another") is None
     await ready.accounts.log_out(session.id)
-    assert ready.accounts.caller_of_session(session.id) == GUEST
+    assert ready.accounts.session(session.id) is None
 
 
 async def test_a_session_ends_by_idling(ready: World) -> None:
@@ -151,7 +152,7 @@ async def test_a_revoked_key_and_a_demoted_user_lose_at_once(ready: World) -> No
     assert accounts.caller_of_key(secret).role is Role.OPERATOR
     await accounts.set_role("oz", Role.VIEWER, ADMIN)
     assert accounts.caller_of_key(secret).role is Role.VIEWER
-    assert accounts.caller_of_session(session.id) == GUEST
+    assert accounts.session(session.id) is None
     await accounts.set_active("oz", False, ADMIN)
     assert accounts.caller_of_key(secret) == GUEST
     with pytest.raises(NotAllowed):
@@ -160,12 +161,13 @@ async def test_a_revoked_key_and_a_demoted_user_lose_at_once(ready: World) -> No
     assert accounts.caller_of_key(secret).role is Role.VIEWER
     of_key = accounts.begin_session(accounts.caller_of_key(secret))
     await accounts.revoke_key(key.id, ADMIN)
-    assert accounts.caller_of_key(secret) == accounts.caller_of_session(of_key.id) == GUEST
+    assert accounts.caller_of_key(secret) == GUEST
+    assert accounts.session(of_key.id) is None
 
 
 async def test_nobody_gives_more_than_they_have(ready: World) -> None:
     accounts = ready.accounts
-    oz = accounts.caller_of_session((await accounts.log_in("oz", "battery staple", "10.0.0.1")).id)
+    oz = (await accounts.log_in("oz", "battery staple", "10.0.0.1")).caller
     await accounts.add_key("oz", Role.VIEWER, "", (), None, oz)
     for user, role in (("oz", Role.ADMINISTRATOR), ("ada", Role.VIEWER)):
         with pytest.raises(NotAllowed):
