@@ -29,11 +29,9 @@ from polyhost.engine.ports import ports
 from polyhost.services.accounts import LOCAL, Accounts
 from polyhost.services.bus import Bus
 from polyhost.services.clock import SystemClock
-from polyhost.services.files import Files
-from polyhost.services.host import Host
-from polyhost.services.printers import Port, Printers
+from polyhost.services.host import Host, build
+from polyhost.services.printers import Port
 from polyhost.services.reading import ReadingProcess
-from polyhost.services.runs import Runs
 from polyhost.storage.library import Library
 from polyhost.storage.records import Records
 from polyhost.storage.secret import SetupCode, secret_key
@@ -83,11 +81,9 @@ class App:
         if accounts.setup_needed:
             accounts.setup_code = SetupCode(data)
         library = Library(data / "files", data / "staging", data / "thumbnails")
-        files = Files(records, library, bus, clock, settings.uploads, ReadingProcess())
-        await files.load()
-        printers = Printers(settings.printers, records, bus, clock, app._driver_for, _ports)
-        runs = Runs(records, printers, files, bus, clock, settings.scripts)
-        app.host = Host(settings, printers, runs, files, accounts, bus, clock)
+        app.host = await build(
+            settings, records, library, ReadingProcess(), clock, accounts, app._driver_for, _ports, bus
+        )
         return app
 
     @property

@@ -3,7 +3,7 @@
 import msgspec
 
 from polyhost.core.job import RunState
-from polyhost.core.printer import PrinterState, Snapshot
+from polyhost.core.printer import PrinterState, Snapshot, ToolPosition
 
 
 class _Event(msgspec.Struct, frozen=True, tag=True):
@@ -17,12 +17,13 @@ class PrinterStateChanged(_Event, frozen=True):
 
 
 class RunStateChanged(_Event, frozen=True):
-    """A run moved along `core.job.RUN`."""
+    """A run moved along `core.job.RUN`.  `position` is where a pause or a cancel found the toolhead, if it is known."""
 
     printer: str
     run_id: str
     state: RunState
     reason: str = ""
+    position: ToolPosition | None = None
 
 
 class FirmwareSpoke(_Event, frozen=True):
@@ -92,7 +93,105 @@ class FileSelected(_Event, frozen=True):
     path: str
 
 
-DriverEvent = PrinterStateChanged | RunStateChanged | FirmwareSpoke | HostActionRequested | SdFilesListed
+class CommandSuppressed(_Event, frozen=True):
+    """A command was not sent, and why."""
+
+    printer: str
+    command: str
+    reason: str
+
+
+class ScriptRan(_Event, frozen=True):
+    """A script of the host's began (or was `finished`); `name` as in `core.handling.ScriptName`."""
+
+    printer: str
+    name: str
+    finished: bool
+
+
+class CardTransferChanged(_Event, frozen=True):
+    """A file of the library on its way to the printer's own card: ``started``, ``done`` or ``failed``."""
+
+    printer: str
+    path: str  # in the library
+    name: str  # on the card
+    state: str
+    elapsed_s: float = 0.0
+    reason: str = ""
+
+
+class PromptShown(_Event, frozen=True):
+    """The firmware asks a person to choose one of `choices` (which may be none)."""
+
+    printer: str
+    text: str
+    choices: tuple[str, ...] = ()
+
+
+class PromptClosed(_Event, frozen=True):
+    printer: str
+
+
+class FirmwareNotified(_Event, frozen=True):
+    """``//action:notification``: something for people to read."""
+
+    printer: str
+    text: str
+
+
+class PreferencesChanged(_Event, frozen=True):
+    """What people set while the host runs was set; `printer` is "" for what concerns the whole host."""
+
+    printer: str
+    section: str
+
+
+class ProfileChanged(_Event, frozen=True):
+    """A printer profile was ``added``, ``modified`` or ``deleted``."""
+
+    printer: str
+    profile: str
+    change: str
+
+
+class LoggedIn(_Event, frozen=True):
+    user: str
+
+
+class LoggedOut(_Event, frozen=True):
+    user: str
+
+
+class RightsChanged(_Event, frozen=True):
+    """What `user` may do changed, or ended: ``modified``, ``removed`` or ``stale`` (the session is over)."""
+
+    user: str
+    reason: str
+
+
+class AppKeyRequested(_Event, frozen=True):
+    """A program asks for a key, on behalf of `user` ("": whoever decides); a person allows or denies `request_id`."""
+
+    request_id: str
+    app: str
+    user: str
+    address: str
+
+
+class AppKeyRequestEnded(_Event, frozen=True):
+    request_id: str
+
+
+DriverEvent = (
+    PrinterStateChanged
+    | RunStateChanged
+    | FirmwareSpoke
+    | HostActionRequested
+    | SdFilesListed
+    | CommandSuppressed
+    | ScriptRan
+    | CardTransferChanged
+)
 
 Event = (
     DriverEvent
@@ -105,6 +204,16 @@ Event = (
     | FolderAdded
     | FolderRemoved
     | FileSelected
+    | PromptShown
+    | PromptClosed
+    | FirmwareNotified
+    | PreferencesChanged
+    | ProfileChanged
+    | LoggedIn
+    | LoggedOut
+    | RightsChanged
+    | AppKeyRequested
+    | AppKeyRequestEnded
 )
 
 

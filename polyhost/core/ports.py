@@ -8,6 +8,7 @@ import msgspec
 
 from polyhost.core.events import ConsoleLines, DriverEvent
 from polyhost.core.file import Analysis, File, LayerIndex, Metadata
+from polyhost.core.handling import Handling
 from polyhost.core.job import Prints, Run
 from polyhost.core.printer import Snapshot
 from polyhost.core.user import ApiKey, User
@@ -75,6 +76,9 @@ class Driver(Protocol):
 
     async def run(self) -> None:
         """Keep the machine's holder attached until cancelled; cancelling leaves the machine printing."""
+
+    async def configure(self, handling: Handling) -> None:
+        """Treat the machine so from now on; its holder keeps it.  Does not wait for a holder that is not there."""
 
     async def connect(self, port: str | None = None, baud: int | None = None) -> None:
         """Open the link (as configured unless told otherwise) and keep it open; returns when the opening began."""
@@ -201,6 +205,15 @@ class RunRecords(Protocol):
         self, printer: str | None, path: str | None, since: float | None, limit: int, offset: int
     ) -> list[Run]:
         """The newest first; `since` bounds `started_at`."""
+
+
+class PreferenceRecords(Protocol):
+    """What people set while the host runs: msgpack by printer ("" is the host) and section."""
+
+    def load_preferences(self) -> dict[tuple[str, str], bytes]:
+        """Blocking, for the start."""
+
+    async def keep_preferences(self, printer: str, section: str, body: bytes) -> None: ...
 
 
 class AccountRecords(Protocol):

@@ -101,6 +101,17 @@ class Position(msgspec.Struct, frozen=True):
     e: float | None = None
 
 
+class ToolPosition(msgspec.Struct, frozen=True):
+    """Where the toolhead stood, in mm, how fast it was told to go, and which tool was on."""
+
+    x: float | None = None
+    y: float | None = None
+    z: float | None = None
+    e: float | None = None
+    feedrate_mm_s: float | None = None
+    tool: int = 0
+
+
 class Firmware(msgspec.Struct, frozen=True):
     """What ``M115`` said: name, machine, number of extruders, and its capabilities (``AUTOREPORT_TEMP`` → True).
 

@@ -8,6 +8,7 @@ import msgspec
 
 from polyhost.core.errors import LinkLost, NotFound
 from polyhost.core.file import LayerIndex
+from polyhost.core.handling import Handling
 from polyhost.core.ports import ResumePlan, RunOrder
 from polyhost.core.printer import PrinterSignal, PrinterState, Snapshot, advance_printer
 from polyhost.drivers.engine_client import ANSWER_S, PLAN_S, EngineClient
@@ -24,7 +25,7 @@ class EngineDriver:
 
     def __init__(self, pool: "EnginePool", slug: str, machine: m.MachineSettings) -> None:
         self.slug: Final = slug
-        self.machine: Final = machine
+        self.machine = machine
         self._pool = pool
         self._snapshot = Snapshot(slug)
         self._client: EngineClient | None = None
@@ -71,6 +72,11 @@ class EngineDriver:
         return self._snapshot
 
     # --- core.ports.Driver
+
+    async def configure(self, handling: Handling) -> None:
+        self.machine = self.machine.handled(handling)
+        if self._client is not None:
+            await self._client.ask(m.Hold(printer=self.slug, machine=self.machine))
 
     async def connect(self, port: str | None = None, baud: int | None = None) -> None:
         await self._ask(m.Connect(printer=self.slug, port=port or "", baud=baud or 0))

@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING
 
 from polyhost import config
+from polyhost.core.handling import Handling
 from polyhost.drivers.engine_driver import EngineDriver
 from polyhost.engine.messages import MachineSettings, Misbehave, VirtualLink
 
@@ -19,14 +20,11 @@ class VirtualDriver(EngineDriver):
         machine = MachineSettings(
             link=VirtualLink(settings.speed, tools, profile.heated_chamber),
             autoconnect=settings.autoconnect,
-            tools=tools,
-            heated_bed=profile.heated_bed,
-            heated_chamber=profile.heated_chamber,
             window_lines=settings.window_lines,
             window_bytes=settings.window_bytes,
             idle_off_s=idle_off_s,
         )
-        super().__init__(pool, slug, machine)
+        super().__init__(pool, slug, machine.handled(Handling(profile)))
 
     async def misbehave(self, fault: str, argument: float = 0.0) -> None:
         """Have the simulator do something wrong: a fault by its name, such as ``unplug`` or ``thermal``."""

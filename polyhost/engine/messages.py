@@ -14,6 +14,7 @@ import msgspec
 
 from polyhost.core.events import ConsoleLines, DriverEvent
 from polyhost.core.file import LayerIndex
+from polyhost.core.handling import Handling
 from polyhost.core.job import RunState
 from polyhost.core.ports import ResumePlan, RunOrder
 from polyhost.core.printer import Snapshot
@@ -62,6 +63,18 @@ class MachineSettings(msgspec.Struct, frozen=True):
     window_bytes: int = 0
     idle_off_s: float = 1800.0
     off_script: tuple[str, ...] = ()  # after the heaters were told off for a failure: park, fan, motors
+    handling: Handling = Handling()
+
+    def handled(self, handling: Handling) -> "MachineSettings":
+        """The same machine, treated so; what the off list needs is said twice, for engines that know no `handling`."""
+        profile = handling.profile
+        return msgspec.structs.replace(
+            self,
+            tools=1 if profile.shared_nozzle else profile.extruders,
+            heated_bed=profile.heated_bed,
+            heated_chamber=profile.heated_chamber,
+            handling=handling,
+        )
 
 
 class _Asked(msgspec.Struct, frozen=True, tag=True, kw_only=True):

@@ -1,14 +1,22 @@
 """All that a dialect holds: one host and what it can do."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Protocol
 
+from polyhost import config
 from polyhost.config import Config
-from polyhost.core.ports import Clock
+from polyhost.core.ports import AccountRecords, Clock, Driver, FileRecords, FileStore, PreferenceRecords, RunRecords
 from polyhost.services.accounts import Accounts
 from polyhost.services.bus import Bus
-from polyhost.services.files import Files
-from polyhost.services.printers import Printers
+from polyhost.services.files import Files, Reader
+from polyhost.services.preferences import Preferences
+from polyhost.services.printers import Port, PrinterRecords, Printers
 from polyhost.services.runs import Runs
+
+
+class HostRecords(FileRecords, RunRecords, AccountRecords, PreferenceRecords, PrinterRecords, Protocol):
+    """All that a host remembers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,5 +28,26 @@ class Host:
     runs: Runs
     files: Files
     accounts: Accounts
+    preferences: Preferences
     bus: Bus
     clock: Clock
+
+
+async def build(
+    settings: Config,
+    records: HostRecords,
+    store: FileStore,
+    reader: Reader,
+    clock: Clock,
+    accounts: Accounts,
+    driver_for: Callable[[config.Printer], Driver],
+    ports: Callable[[], list[Port]],
+    bus: Bus,
+) -> Host:
+    """Every service, loaded and wired, none going yet."""
+    preferences = Preferences(records, bus)
+    files = Files(records, store, bus, clock, settings.uploads, reader)
+    await files.load()
+    printers = Printers(settings.printers, records, bus, clock, driver_for, ports)
+    runs = Runs(records, printers, files, bus, clock, settings.scripts)
+    return Host(settings, printers, runs, files, accounts, preferences, bus, clock)

@@ -239,8 +239,16 @@ class Records:
         def drop(connection: sqlite3.Connection) -> None:
             connection.execute("DELETE FROM printers WHERE slug = ?", (slug,))
             connection.execute("DELETE FROM selected WHERE printer = ?", (slug,))
+            connection.execute("DELETE FROM preferences WHERE printer = ?", (slug,))
 
         await self.change(drop)
+
+    def load_preferences(self) -> dict[tuple[str, str], bytes]:
+        rows = self._read(lambda c: c.execute("SELECT printer, section, body FROM preferences").fetchall())
+        return {(printer, section): body for printer, section, body in rows}
+
+    async def keep_preferences(self, printer: str, section: str, body: bytes) -> None:
+        await self._execute("INSERT OR REPLACE INTO preferences VALUES (?, ?, ?)", (printer, section, body))
 
     def load_selected(self) -> dict[str, str]:
         return self._read(lambda c: dict(c.execute("SELECT printer, path FROM selected").fetchall()))

@@ -12,6 +12,7 @@ from polyhost import config
 from polyhost.core.errors import LinkLost, NotFound, NotNow, PolyhostError
 from polyhost.core.events import RunStateChanged
 from polyhost.core.file import Analysis, LayerIndex, Metadata
+from polyhost.core.handling import Handling
 from polyhost.core.job import RunProgress, RunState
 from polyhost.core.ports import ResumePlan, RunOrder
 from polyhost.core.printer import PrinterState, Snapshot, Temperature
@@ -19,10 +20,7 @@ from polyhost.core.user import Caller, Role
 from polyhost.engine.messages import EndedRun
 from polyhost.services.accounts import Accounts
 from polyhost.services.bus import Bus
-from polyhost.services.files import Files
-from polyhost.services.host import Host
-from polyhost.services.printers import Printers
-from polyhost.services.runs import Runs
+from polyhost.services.host import build
 from polyhost.storage.library import Library
 from polyhost.storage.records import Records
 from polyhost.storage.secret import secret_key
@@ -58,6 +56,7 @@ class FakeDriver:
             settings.slug, PrinterState.READY, heaters={"tool0": Temperature(20.5, 0.0), "bed": Temperature(20.0, 0.0)}
         )
         self.told: list[Any] = []
+        self.handling = Handling()
         self.orders: list[RunOrder] = []
         self.layers: list[LayerIndex] = []
         self.forgotten: list[str] = []
@@ -94,6 +93,9 @@ class FakeDriver:
         if self.refuses is not None:
             raise self.refuses
         self.told.append(words)
+
+    async def configure(self, handling: Handling) -> None:
+        self.handling = handling
 
     async def connect(self, port: str | None = None, baud: int | None = None) -> None:
         self._hear("connect", port, baud)
@@ -196,11 +198,11 @@ class World:
         key = secret_key(self.data, may_make=not self.records.load_keys())
         self.accounts = Accounts(self.records, self.clock, key)
         self.library = Library(self.data / "files", self.data / "staging", self.data / "thumbnails")
-        self.files = Files(self.records, self.library, self.bus, self.clock, self.config.uploads, self.reader)
-        await self.files.load()
-        self.printers = Printers(self.config.printers, self.records, self.bus, self.clock, self.driver_for, ports=list)
-        self.runs = Runs(self.records, self.printers, self.files, self.bus, self.clock, self.config.scripts)
-        self.host = Host(self.config, self.printers, self.runs, self.files, self.accounts, self.bus, self.clock)
+        self.host = await build(
+            *(self.config, self.records, self.library, self.reader, self.clock, self.accounts),
+            *(self.driver_for, list, self.bus),
+        )
+        self.files, self.printers, self.runs = self.host.files, self.host.printers, self.host.runs
 
     @property
     def driver(self) -> FakeDriver:

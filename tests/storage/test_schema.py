@@ -16,7 +16,7 @@ from polyhost.storage import schema
 from polyhost.storage.records import Records
 from polyhost.storage.secret import SetupCode, secret_key
 
-NEXT = (2, "CREATE TABLE extra (x TEXT) STRICT; INSERT INTO extra SELECT path FROM selected;")
+NEXT = (9002, "CREATE TABLE extra (x TEXT) STRICT; INSERT INTO extra SELECT path FROM selected;")
 
 
 async def filled(folder: Path) -> None:
@@ -52,14 +52,14 @@ async def test_an_upgrade_keeps_everything_and_a_backup_of_before(
     assert len(records.load_selected()) == 300
     records.close()
     assert len(rows(tmp_path / "polyhost.db", "extra")) == 300
-    [kept] = (tmp_path / "backups").glob("polyhost-0001-*.db")
+    [kept] = (tmp_path / "backups").glob("polyhost-*.db")
     assert len(rows(kept, "selected")) == 300
     assert not tables(kept) & {"extra"}
 
 
 async def test_an_upgrade_that_fails_changes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     await filled(tmp_path)
-    broken = (3, "CREATE TABLE later (x TEXT); INSERT INTO no_such_table VALUES (1);")
+    broken = (9003, "CREATE TABLE later (x TEXT); INSERT INTO no_such_table VALUES (1);")
     steps = schema.migrations()
     monkeypatch.setattr(schema, "migrations", lambda: [*steps, NEXT, broken])
     with pytest.raises(Damaged, match="no_such_table"):
@@ -78,7 +78,7 @@ import os, sqlite3
 from pathlib import Path
 from polyhost.storage import schema
 steps = schema.migrations()
-killing = (2, "CREATE TABLE extra (x TEXT) STRICT; SELECT die();")
+killing = (9002, "CREATE TABLE extra (x TEXT) STRICT; SELECT die();")
 schema.migrations = lambda: [*steps, killing]
 connect = schema.connect
 def deadly(path):
@@ -102,7 +102,7 @@ async def test_a_newer_schema_stops_the_start(tmp_path: Path) -> None:
     with sqlite3.connect(tmp_path / "polyhost.db") as connection:
         connection.execute("PRAGMA user_version = 99")
     connection.close()
-    with pytest.raises(Damaged, match=r"newer version \(schema 99.*backups/polyhost-0001-"):
+    with pytest.raises(Damaged, match=r"newer version \(schema 99.*backups/polyhost-\d{4}-"):
         Records.open(tmp_path)
 
 
@@ -116,7 +116,7 @@ async def test_a_lost_database_is_never_replaced_by_a_fresh_one(tmp_path: Path, 
     else:
         database.write_bytes(b"")
     for _ in range(2):
-        with pytest.raises(Damaged, match=rf"{gone}.*restore .*backups/polyhost-0001-"):
+        with pytest.raises(Damaged, match=rf"{gone}.*restore .*backups/polyhost-\d{{4}}-"):
             Records.open(tmp_path)
     assert not database.exists() or not database.stat().st_size
 
@@ -130,7 +130,7 @@ async def test_flipped_pages_stop_the_start_with_the_backups_name(tmp_path: Path
     page = int(len(content) * at) // 4096 * 4096
     content[page : page + 4096] = bytes(255 - byte for byte in content[page : page + 4096])
     database.write_bytes(content)
-    with pytest.raises(Damaged, match=r"damaged.*restore .*backups/polyhost-0001-"):
+    with pytest.raises(Damaged, match=r"damaged.*restore .*backups/polyhost-\d{4}-"):
         Records.open(tmp_path)
     assert database.read_bytes() == bytes(content)
 

@@ -17,6 +17,7 @@ from polyhost.config import Printer as PrinterSettings
 from polyhost.core.errors import LinkLost, Malformed, NotFound, NotNow
 from polyhost.core.events import PrinterStateChanged, RunStateChanged
 from polyhost.core.file import Analysis, LayerIndex, Metadata
+from polyhost.core.handling import Handling
 from polyhost.core.job import RunProgress, RunSignal, RunState, advance
 from polyhost.core.ports import Listener, ResumePlan, RunOrder
 from polyhost.core.printer import PrinterState, Snapshot, Temperature
@@ -25,10 +26,7 @@ from polyhost.dialects import native, octoprint
 from polyhost.services.accounts import LOCAL, Accounts
 from polyhost.services.bus import Bus
 from polyhost.services.clock import SystemClock
-from polyhost.services.files import Files
-from polyhost.services.host import Host
-from polyhost.services.printers import Printers
-from polyhost.services.runs import Runs
+from polyhost.services.host import Host, build
 from polyhost.storage.library import Library
 from polyhost.storage.records import Records
 from polyhost.storage.secret import SetupCode, secret_key
@@ -49,6 +47,7 @@ class Machine:
         self.sent: list[str] = []
         self.order: RunOrder | None = None
         self.stopped = False
+        self.handling = Handling()
         self._listener = listener
 
     def say(self, **changes: object) -> None:
@@ -58,6 +57,9 @@ class Machine:
 
     async def run(self) -> None:
         await asyncio.Event().wait()
+
+    async def configure(self, handling: Handling) -> None:
+        self.handling = handling
 
     async def connect(self, port: str | None = None, baud: int | None = None) -> None:
         if port == "/dev/gone":
@@ -239,25 +241,18 @@ async def hosted(
     setup_code = SetupCode(data)
     accounts = Accounts(records, clock, secret_key(data, may_make=True))
     accounts.setup_code = setup_code
-    files = Files(
-        records,
-        Library(data / "files", data / "staging", data / "thumbnails"),
-        *(bus, clock, settings.uploads, NoReader()),
-    )
-    await files.load()
     machines: dict[str, Machine] = {}
 
     def driver_for(wanted: PrinterSettings) -> Machine:
-        return machines.setdefault(wanted.slug, Machine(wanted.slug, lambda: all_printers))
+        return machines.setdefault(wanted.slug, Machine(wanted.slug, lambda: host.printers))
 
-    all_printers = Printers(settings.printers, records, bus, clock, driver_for, list)
-    runs = Runs(records, all_printers, files, bus, clock, settings.scripts)
-    host = Host(settings, all_printers, runs, files, accounts, bus, clock)
+    library = Library(data / "files", data / "staging", data / "thumbnails")
+    host = await build(settings, records, library, NoReader(), clock, accounts, driver_for, list, bus)
     dialects = (octoprint.DIALECT, native.DIALECT)
     application = Application(host, dialects, doors=doors, local_socket=local_socket)
     one = Hosted(host, application, machines, setup_code, keys)
     # No task group: a fixture begins and ends in different tasks.
-    parts = [asyncio.create_task(part.run()) for part in (runs, files)]
+    parts = [asyncio.create_task(part.run()) for part in (host.runs, host.files)]
     try:
         if connected:
             for machine in machines.values():

@@ -1,0 +1,34 @@
+"""How a machine is to be treated by whoever holds it, with or without a server."""
+
+from enum import Enum
+from typing import Final
+
+import msgspec
+
+from polyhost.core.printer import PrinterProfile
+
+
+class OnError(Enum):
+    """What an ``Error:`` of the firmware's that is no request to send again leads to."""
+
+    DISCONNECT = "disconnect"  # stop everything, a person reconnects
+    CANCEL = "cancel"  # end the run, keep the link
+    IGNORE = "ignore"  # only tell
+
+
+class Handling(msgspec.Struct, frozen=True):
+    """The shape and limits of a machine, and what its owner wants done with it.  Scripts are rendered commands.
+
+    Scripts of a tool change may have ``{old}`` and ``{new}``, the numbers of the tools.
+    """
+
+    profile: PrinterProfile = PrinterProfile()
+    after_connect: tuple[str, ...] = ()
+    before_disconnect: tuple[str, ...] = ()
+    before_tool_change: tuple[str, ...] = ()
+    after_tool_change: tuple[str, ...] = ()
+    on_error: OnError = OnError.DISCONNECT
+    card: bool = True  # whether the machine's own card is used
+
+
+DEFAULT: Final = Handling()
