@@ -9,6 +9,7 @@ from polyhost.config import Config
 from polyhost.core.ports import AccountRecords, Clock, Driver, FileRecords, FileStore, PreferenceRecords, RunRecords
 from polyhost.services.accounts import Accounts
 from polyhost.services.bus import Bus
+from polyhost.services.discovery import Discovery
 from polyhost.services.files import Files, Reader
 from polyhost.services.preferences import Preferences
 from polyhost.services.printers import Port, PrinterRecords, Printers
@@ -29,6 +30,7 @@ class Host:
     files: Files
     accounts: Accounts
     preferences: Preferences
+    discovery: Discovery
     bus: Bus
     clock: Clock
 
@@ -46,8 +48,10 @@ async def build(
 ) -> Host:
     """Every service, loaded and wired, none going yet."""
     preferences = Preferences(records, bus)
+    discovery = Discovery(preferences)
+    await discovery.load()
     files = Files(records, store, bus, clock, settings.uploads, reader)
     await files.load()
     printers = Printers(settings.printers, records, bus, clock, driver_for, ports)
     runs = Runs(records, printers, files, bus, clock, settings.scripts)
-    return Host(settings, printers, runs, files, accounts, preferences, bus, clock)
+    return Host(settings, printers, runs, files, accounts, preferences, discovery, bus, clock)

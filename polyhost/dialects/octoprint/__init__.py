@@ -33,6 +33,7 @@ from polyhost.dialects.octoprint import (
     job,
     legacy,
     login,
+    plugins,
     printer,
     profiles,
     settings,
@@ -55,6 +56,7 @@ _routes.include(
     legacy.routes,
     profiles.routes,
     settings.routes,
+    plugins.routes,
 )
 
 DIALECT: Final = Dialect("octoprint", _routes, ERRORS, ("/api/", "/downloads/", "/plugin/"))

@@ -1,0 +1,28 @@
+"""Who this host and its printers are to programs that look for them, and how they are announced."""
+
+import uuid
+
+import msgspec
+
+from polyhost.services.preferences import Preferences
+from polyhost.services.printers import Printer
+
+
+class Identity(msgspec.Struct, frozen=True):
+    """What one host is told from all others by; made once, kept for good."""
+
+    uuid: str = ""
+
+
+class Discovery:
+    def __init__(self, preferences: Preferences) -> None:
+        self._preferences = preferences
+
+    async def load(self) -> None:
+        """Make this host's identity if it has none yet."""
+        if not self._preferences.get(Identity).uuid:
+            await self._preferences.put(Identity(str(uuid.uuid4())))
+
+    def uuid_of(self, printer: Printer) -> str:
+        """The same for a slug for as long as the data folder lives; clients know a printer again by it."""
+        return str(uuid.uuid5(uuid.UUID(self._preferences.get(Identity).uuid), printer.slug))
