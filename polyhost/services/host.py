@@ -14,6 +14,8 @@ from polyhost.services.files import Files, Reader
 from polyhost.services.preferences import Preferences
 from polyhost.services.printers import Port, PrinterRecords, Printers
 from polyhost.services.runs import Runs
+from polyhost.services.snapshots import Fetcher
+from polyhost.services.webcams import Webcams
 
 
 class HostRecords(FileRecords, RunRecords, AccountRecords, PreferenceRecords, PrinterRecords, Protocol):
@@ -31,6 +33,7 @@ class Host:
     accounts: Accounts
     preferences: Preferences
     discovery: Discovery
+    webcams: Webcams
     bus: Bus
     clock: Clock
 
@@ -54,4 +57,5 @@ async def build(
     await files.load()
     printers = Printers(settings.printers, records, bus, clock, driver_for, ports)
     runs = Runs(records, printers, files, bus, clock, settings.scripts)
-    return Host(settings, printers, runs, files, accounts, preferences, discovery, bus, clock)
+    webcams = Webcams(preferences, Fetcher())
+    return Host(settings, printers, runs, files, accounts, preferences, discovery, webcams, bus, clock)
