@@ -10,14 +10,12 @@ import re
 import tomllib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Any, Literal
 
 import msgspec
 
 from polyhost.core.errors import Malformed
-from polyhost.core.printer import PrinterProfile
-
-MAX_EXTRUDERS: Final = 32
+from polyhost.core.printer import PrinterProfile, checked_profile
 
 
 class _Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -156,8 +154,7 @@ def check_printer(printer: Printer) -> None:
         raise Malformed(f"the name of {printer.slug!r} must be at most 255 bytes, without control characters")
     if not (0 <= printer.speed < float("inf")):
         raise Malformed(f"the speed of {printer.slug!r} must be 0 or more, not {printer.speed}")
-    if not 1 <= printer.profile.extruders <= MAX_EXTRUDERS:
-        raise Malformed(f"{printer.slug!r} must have 1 to {MAX_EXTRUDERS} extruders")
+    checked_profile(printer.profile)
     for number in (printer.baud, printer.listen, printer.window_lines, printer.window_bytes):
         if number < 0:
             raise Malformed(f"a number of {printer.slug!r} is below 0: {number}")

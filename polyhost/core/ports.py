@@ -62,6 +62,16 @@ class Listener(Protocol):
     def heard(self, notice: Snapshot | ConsoleLines | DriverEvent) -> None: ...
 
 
+class LinkSettings(msgspec.Struct, frozen=True):
+    """What `Driver.connect` opens when it is not told otherwise.  0 stands for what is found out."""
+
+    port: str = ""
+    baud: int = 0
+    autoconnect: bool = True
+    window_lines: int = 0
+    window_bytes: int = 0
+
+
 class Driver(Protocol):
     """Our way to reach one machine.
 
@@ -79,6 +89,9 @@ class Driver(Protocol):
 
     async def configure(self, handling: Handling) -> None:
         """Treat the machine so from now on; its holder keeps it.  Does not wait for a holder that is not there."""
+
+    async def relink(self, link: LinkSettings) -> None:
+        """Open this from the next `connect` on; its holder keeps it.  Waits as little as `configure`."""
 
     async def connect(self, port: str | None = None, baud: int | None = None) -> None:
         """Open the link (as configured unless told otherwise) and keep it open; returns when the opening began."""

@@ -1,12 +1,13 @@
 """A printer: its states, its shape, and what it last told us about itself."""
 
+import math
 from collections.abc import Mapping
 from enum import Enum
 from typing import Final
 
 import msgspec
 
-from polyhost.core.errors import NotNow
+from polyhost.core.errors import Malformed, NotNow
 from polyhost.core.job import RunProgress
 
 
@@ -132,6 +133,23 @@ class Axis(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     inverted: bool = False
 
 
+class Reach(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """How far the toolhead may go, in mm: the volume that can be printed, and what lies around it."""
+
+    x_min: float
+    x_max: float
+    y_min: float
+    y_max: float
+    z_min: float
+    z_max: float
+
+
+MAX_EXTRUDERS: Final = 32
+MAX_LENGTH_MM: Final = 10_000.0
+MAX_TEXT_BYTES: Final = 255
+_MAX_SPEED_MM_S: Final = 100_000.0
+
+
 class PrinterProfile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The shape and limits of a machine.  Lengths in mm."""
 
@@ -143,6 +161,7 @@ class PrinterProfile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     height: float = 200.0  # mm along Z
     circular: bool = False  # a round bed, `width` across
     origin_at_center: bool = False  # X0 Y0 is the middle of the bed, not its front left corner
+    custom_box: Reach | None = None  # how far the toolhead may go (`x_min` … `z_max`, mm), if beyond the volume
     heated_bed: bool = True  # whether the bed heats
     heated_chamber: bool = False  # whether the chamber heats
     extruders: int = 1  # how many there are
@@ -167,6 +186,72 @@ class PrinterProfile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     def max_target(self, heater: str) -> float:
         """The highest target in °C that a person may ask of `heater`."""
         return {"bed": self.max_bed, "chamber": self.max_chamber}.get(heater, self.max_hotend)
+
+    def volume(self) -> Reach:
+        """What can be printed, in the machine's own coordinates."""
+        if self.origin_at_center or self.circular:
+            x, y = self.width / 2, self.depth / 2
+            return Reach(-x, x, -y, y, 0.0, self.height)
+        return Reach(0.0, self.width, 0.0, self.depth, 0.0, self.height)
+
+    def jogged(self, moves: Mapping[str, float]) -> dict[str, float]:
+        """Distances by axis as a person at the machine means them, as distances of its coordinates."""
+        backwards = {"x": self.x.inverted, "y": self.y.inverted, "z": self.z.inverted}
+        return {axis: -mm if backwards[axis] else mm for axis, mm in moves.items()}
+
+
+def checked_profile(profile: PrinterProfile) -> PrinterProfile:
+    """`profile` as a machine can have it; `Malformed` names the value that none can.
+
+    A round bed has its origin in the middle and is as deep as wide, extruders that share a nozzle have no offsets,
+    and a custom box is at least the volume; one that is just that is none.
+    """
+    for name in ("name", "model", "color"):
+        text = getattr(profile, name)
+        if len(text.encode("utf-8", "replace")) > MAX_TEXT_BYTES or not (text.isprintable() or not text):
+            raise Malformed(f"the profile's {name} must be at most {MAX_TEXT_BYTES} bytes, without control characters")
+    for name in ("width", "depth", "height"):
+        _check_range(name, getattr(profile, name), 0.0, MAX_LENGTH_MM)
+    if not 1 <= profile.extruders <= MAX_EXTRUDERS:
+        raise Malformed(f"a profile has 1 to {MAX_EXTRUDERS} extruders, not {profile.extruders}")
+    if len(profile.extruder_offsets) > MAX_EXTRUDERS:
+        raise Malformed(f"a profile has offsets of at most {MAX_EXTRUDERS} extruders")
+    for offset in profile.extruder_offsets:
+        for mm in offset:
+            if not abs(mm) < MAX_LENGTH_MM:
+                raise Malformed(f"an extruder's offset is less than {MAX_LENGTH_MM:g} mm, not {mm:g}")
+    for name in ("nozzle_diameter", "filament_diameter"):
+        _check_range(name, getattr(profile, name), 0.0, 100.0)
+    if not 0 <= profile.default_extrusion_length < MAX_LENGTH_MM:
+        raise Malformed(f"the default extrusion length is no length: {profile.default_extrusion_length:g}")
+    for name in ("x", "y", "z", "e"):
+        _check_range(f"speed of {name}", getattr(profile, name).speed_mm_s, 0.0, _MAX_SPEED_MM_S)
+    for name in ("max_hotend", "max_bed", "max_chamber"):
+        _check_range(name, getattr(profile, name), 0.0, 1000.0)
+    if profile.circular:
+        profile = msgspec.structs.replace(profile, origin_at_center=True, depth=profile.width)
+    if profile.shared_nozzle:
+        profile = msgspec.structs.replace(profile, extruder_offsets=((0.0, 0.0),))
+    return msgspec.structs.replace(profile, custom_box=_checked_box(profile))
+
+
+def _checked_box(profile: PrinterProfile) -> Reach | None:
+    box, volume = profile.custom_box, profile.volume()
+    if box is None:
+        return None
+    reach = {}
+    for side in Reach.__struct_fields__:
+        mm, least = getattr(box, side), getattr(volume, side)
+        if not abs(mm) < MAX_LENGTH_MM:
+            raise Malformed(f"{side} of the custom box must be less than {MAX_LENGTH_MM:g} mm away, not {mm:g}")
+        reach[side] = min(mm, least) if side.endswith("min") else max(mm, least)
+    wider = Reach(**reach)
+    return None if wider == volume else wider
+
+
+def _check_range(name: str, value: float, above: float, below: float) -> None:
+    if not (math.isfinite(value) and above < value < below):
+        raise Malformed(f"the profile's {name} must be more than {above:g} and less than {below:g}, not {value:g}")
 
 
 class Snapshot(msgspec.Struct, frozen=True):

@@ -5,6 +5,8 @@ from typing import Final
 
 import msgspec
 
+from polyhost.core.errors import NotAllowed
+
 
 class Permission(Enum):
     """One thing a caller may be allowed to do; dialects translate theirs to these."""
@@ -83,6 +85,12 @@ class Caller(msgspec.Struct, frozen=True):
         if printer is not None and self.key is not None and self.key.printers and printer not in self.key.printers:
             return False
         return permission in self.permissions
+
+    def require(self, permission: Permission, printer: str | None = None) -> None:
+        """`NotAllowed` unless this caller may."""
+        if not self.may(permission, printer):
+            on = "" if printer is None else f" on {printer}"
+            raise NotAllowed(f"{self.name or 'a guest'} may not {permission.value}{on}")
 
 
 GUEST: Final = Caller()

@@ -9,7 +9,7 @@ import msgspec
 from polyhost.core.errors import LinkLost, NotFound
 from polyhost.core.file import LayerIndex
 from polyhost.core.handling import Handling
-from polyhost.core.ports import ResumePlan, RunOrder
+from polyhost.core.ports import LinkSettings, ResumePlan, RunOrder
 from polyhost.core.printer import PrinterSignal, PrinterState, Snapshot, advance_printer
 from polyhost.drivers.engine_client import ANSWER_S, PLAN_S, EngineClient
 from polyhost.engine import messages as m
@@ -74,9 +74,31 @@ class EngineDriver:
     # --- core.ports.Driver
 
     async def configure(self, handling: Handling) -> None:
-        self.machine = self.machine.handled(handling)
+        await self._become(self.machine.handled(handling))
+
+    async def relink(self, link: LinkSettings) -> None:
+        port = self.machine.link
+        if isinstance(port, m.SerialLink):
+            # The device that is meant is another one, so it is not told by the old one's number.
+            same = port.port == link.port
+            port = m.SerialLink(link.port, link.baud, port.serial_number if same else "")
+        await self._become(
+            msgspec.structs.replace(
+                self.machine,
+                link=port,
+                autoconnect=link.autoconnect,
+                window_lines=link.window_lines,
+                window_bytes=link.window_bytes,
+            )
+        )
+
+    async def _become(self, machine: m.MachineSettings) -> None:
+        """Have the engine, when there is one, hold the printer as `machine`; a new one hears it from the pool."""
+        if machine == self.machine:
+            return
+        self.machine = machine
         if self._client is not None:
-            await self._client.ask(m.Hold(printer=self.slug, machine=self.machine))
+            await self._client.ask(m.Hold(printer=self.slug, machine=machine))
 
     async def connect(self, port: str | None = None, baud: int | None = None) -> None:
         await self._ask(m.Connect(printer=self.slug, port=port or "", baud=baud or 0))

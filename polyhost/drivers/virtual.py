@@ -2,6 +2,8 @@
 
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from polyhost import config
 from polyhost.core.handling import Handling
 from polyhost.drivers.engine_driver import EngineDriver
@@ -25,6 +27,15 @@ class VirtualDriver(EngineDriver):
             idle_off_s=idle_off_s,
         )
         super().__init__(pool, slug, machine.handled(Handling(profile)))
+
+    async def configure(self, handling: Handling) -> None:
+        """The simulated machine has the shape that it is said to have, from its next connect on."""
+        link = self.machine.link
+        assert isinstance(link, VirtualLink)
+        profile = handling.profile
+        tools = 1 if profile.shared_nozzle else profile.extruders
+        shaped = msgspec.structs.replace(link, tools=tools, heated_chamber=profile.heated_chamber)
+        await self._become(msgspec.structs.replace(self.machine.handled(handling), link=shaped))
 
     async def misbehave(self, fault: str, argument: float = 0.0) -> None:
         """Have the simulator do something wrong: a fault by its name, such as ``unplug`` or ``thermal``."""

@@ -13,6 +13,7 @@ from polyhost.services.discovery import Discovery
 from polyhost.services.files import Files, Reader
 from polyhost.services.preferences import Preferences
 from polyhost.services.printers import Port, PrinterRecords, Printers
+from polyhost.services.profiles import Profiles
 from polyhost.services.runs import Runs
 from polyhost.services.snapshots import Fetcher
 from polyhost.services.webcams import Webcams
@@ -32,6 +33,7 @@ class Host:
     files: Files
     accounts: Accounts
     preferences: Preferences
+    profiles: Profiles
     discovery: Discovery
     webcams: Webcams
     bus: Bus
@@ -55,7 +57,8 @@ async def build(
     await discovery.load()
     files = Files(records, store, bus, clock, settings.uploads, reader)
     await files.load()
-    printers = Printers(settings.printers, records, bus, clock, driver_for, ports)
+    printers = Printers(settings.printers, records, preferences, bus, clock, driver_for, ports)
+    profiles = Profiles(printers, bus)
     runs = Runs(records, printers, files, bus, clock, settings.scripts)
     webcams = Webcams(preferences, Fetcher())
-    return Host(settings, printers, runs, files, accounts, preferences, discovery, webcams, bus, clock)
+    return Host(settings, printers, runs, files, accounts, preferences, profiles, discovery, webcams, bus, clock)

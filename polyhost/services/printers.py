@@ -4,6 +4,7 @@ Whether a printer may be moved or heated now is decided here, once, for every AP
 """
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Final, Protocol
@@ -11,15 +12,18 @@ from typing import Final, Protocol
 import msgspec
 
 from polyhost import config
-from polyhost.core.errors import Malformed, NotAllowed, NotFound, NotNow, PolyhostError
+from polyhost.core.errors import LinkLost, Malformed, NotFound, NotNow, PolyhostError
 from polyhost.core.events import ConsoleLine, ConsoleLines, DriverEvent, PrinterAdded, PrinterRemoved
+from polyhost.core.handling import Handling
 from polyhost.core.job import Run, RunState
-from polyhost.core.ports import Clock, Driver
+from polyhost.core.ports import Clock, Driver, LinkSettings
 from polyhost.core.printer import PrinterProfile, PrinterState, Snapshot, TemperatureSample
 from polyhost.core.user import Caller, Permission
 from polyhost.services import commands
 from polyhost.services.bus import Bus
 from polyhost.services.history import SAMPLES, Console, TemperatureHistory
+from polyhost.services.preferences import Preferences
+from polyhost.services.profiles import DEFAULT_ID, ProfileBook
 from polyhost.services.unbroken import unbroken
 
 log = logging.getLogger(__name__)
@@ -62,6 +66,7 @@ class Printer:
         self.settings = settings
         self.driver = driver
         self.locked = locked
+        self.book = ProfileBook()
         self.snapshot = driver.snapshot
         self.selected = ""  # the path chosen for the next run
         self.run: Run | None = None  # the one going on, or the last
@@ -81,8 +86,13 @@ class Printer:
         return self.settings.driver
 
     @property
+    def profile_id(self) -> str:
+        """Of the profile that it has now."""
+        return self.book.current_id
+
+    @property
     def profile(self) -> PrinterProfile:
-        return self.settings.profile
+        return self.book.others.get(self.book.current_id, self.settings.profile)
 
     @property
     def listen(self) -> int:
@@ -115,13 +125,16 @@ class Printers:
         self,
         named: Iterable[config.Printer],
         records: PrinterRecords,
+        preferences: Preferences,
         bus: Bus,
         clock: Clock,
         driver_for: Callable[[config.Printer], Driver],
         ports: Callable[[], list[Port]],
     ) -> None:
         self.runs: RunListener | None = None
+        self.changing = asyncio.Lock()  # held by whoever changes which printers or profiles there are
         self._records = records
+        self._preferences = preferences
         self._bus = bus
         self._clock = clock
         self._driver_for = driver_for
@@ -129,7 +142,6 @@ class Printers:
         self._printers: dict[str, Printer] = {}
         self._group: asyncio.TaskGroup | None = None
         self._keepers: dict[str, asyncio.Task[None]] = {}
-        self._changing = asyncio.Lock()
         for settings in named:
             self._printers[settings.slug] = Printer(settings, driver_for(settings), locked=True)
         for settings in records.load_printers():
@@ -137,11 +149,14 @@ class Printers:
                 log.warning("%s: the settings file replaces the printer of that name", settings.slug)
             else:
                 self._printers[settings.slug] = Printer(settings, driver_for(settings), locked=False)
+        for printer in self._printers.values():
+            printer.book = preferences.get(ProfileBook, printer.slug)
 
     async def run(self) -> None:
         """Keep every printer's driver going until cancelled; the machines print on."""
         async with asyncio.TaskGroup() as self._group:
             for printer in self.all():
+                await self.configure(printer)
                 self._keep(printer)
             await asyncio.Event().wait()
 
@@ -180,11 +195,11 @@ class Printers:
 
     async def add(self, settings: config.Printer, by: Caller) -> Printer:
         """A new printer; `NotNow` when its slug or its port is taken."""
-        _needs(by, Permission.SETTINGS, None)
+        by.require(Permission.SETTINGS)
         config.check_printer(settings)
 
         async def add() -> Printer:
-            async with self._changing:
+            async with self.changing:
                 if settings.slug in self._printers:
                     raise NotNow(f"there is a printer {settings.slug!r} already")
                 others = (printer.settings for printer in self._printers.values())
@@ -203,13 +218,13 @@ class Printers:
 
     async def remove(self, slug: str, by: Caller) -> None:
         """Forget a printer; its history stays.  `NotNow` while it prints, or when the settings file names it."""
-        _needs(by, Permission.SETTINGS, None)
+        by.require(Permission.SETTINGS)
         printer = self.get(slug)
         if printer.locked:
             raise NotNow(f"{slug} is named in the settings file; remove it there")
 
         async def remove() -> None:
-            async with self._changing:
+            async with self.changing:
                 self.get(slug)
                 if printer.run_state is not None:
                     raise NotNow(f"{slug} is printing; cancel the run first")
@@ -222,33 +237,123 @@ class Printers:
 
         await unbroken(remove())
 
+    async def change(
+        self,
+        p: Printer,
+        by: Caller,
+        *,
+        name: str | None = None,
+        port: str | None = None,
+        baud: int | None = None,
+        autoconnect: bool | None = None,
+        window_lines: int | None = None,
+    ) -> None:
+        """Other settings of a printer, durable and told to its holder; those of the link count from the next connect.
+
+        None leaves one as it is.  `NotNow` when the settings file names the printer, or another one has the port.
+        """
+        by.require(Permission.SETTINGS, p.slug)
+        wanted = _changed(
+            p.settings, name=name, port=port, baud=baud, autoconnect=autoconnect, window_lines=window_lines
+        )
+        await unbroken(self._change(p, wanted))
+
+    async def keep_settings(self, p: Printer, wanted: config.Printer) -> None:
+        """Make `wanted` the settings of `p`, if they differ; for whoever holds `changing` and asked for the right."""
+        if wanted == p.settings:
+            return
+        if p.locked:
+            raise NotNow(f"{p.slug} is named in the settings file; change it there")
+        config.check_printer(wanted)
+        others = (other.settings for other in self._printers.values() if other is not p)
+        if other := config.on_the_port_of(wanted, others):
+            raise NotNow(f"port {wanted.port} is that of the printer {other.slug!r} already")
+        await self._records.keep_printer(wanted)
+        p.settings = wanted
+        with contextlib.suppress(LinkLost):  # an engine that is not there hears it when it is
+            await p.driver.relink(link_of(wanted))
+        await self.configure(p)
+
+    async def keep_book(self, p: Printer, book: ProfileBook) -> None:
+        """Make `book` the profiles of `p`; for whoever holds `changing` and asked for the right."""
+        if book != p.book:
+            await self._preferences.put(book, p.slug)
+            p.book = book
+        await self.configure(p)
+
+    async def configure(self, p: Printer) -> None:
+        """Tell the machine's holder how it is to be treated; a holder that cannot be reached hears it when it can."""
+        with contextlib.suppress(LinkLost):
+            await p.driver.configure(Handling(p.profile))
+
+    async def _change(self, p: Printer, wanted: config.Printer) -> None:
+        async with self.changing:
+            self.get(p.slug)
+            await self.keep_settings(p, wanted)
+
     # The link
 
-    async def connect(self, p: Printer, port: str | None, baud: int | None, by: Caller) -> None:
-        """Open the link, again if it is open; `NotNow` during a run, `NotFound` for a port that is not there."""
-        _needs(by, Permission.CONNECT, p)
+    async def connect(
+        self,
+        p: Printer,
+        port: str | None,
+        baud: int | None,
+        by: Caller,
+        *,
+        profile: str | None = None,
+        save: bool = False,
+        autoconnect: bool | None = None,
+    ) -> None:
+        """Open the link, again if it is open; `NotNow` during a run, `NotFound` for a port that is not there.
+
+        The machine is then of the shape `profile` (None: the preferred one).  `save` makes port, rate and profile
+        those that are meant when none are named.
+        """
+        by.require(Permission.CONNECT, p.slug)
         if baud is not None and not 0 <= baud <= 4_000_000:
             raise Malformed(f"{baud} is no rate of a serial port")
         if p.run_state is not None:
             raise NotNow(f"{p.slug} is printing")
-        await p.driver.connect(port or None, baud or None)
+        chosen = p.book.preferred_id if profile is None else profile
+        if chosen not in {DEFAULT_ID, *p.book.others}:
+            raise NotFound(f"no profile {chosen!r}; there are: {', '.join((DEFAULT_ID, *p.book.others))}")
+
+        async def connect() -> None:
+            async with self.changing:
+                if save or autoconnect is not None:
+                    kept = (port, baud) if save and p.settings.driver == "serial" else (None, None)
+                    await self.keep_settings(
+                        p, _changed(p.settings, port=kept[0], baud=kept[1], autoconnect=autoconnect)
+                    )
+                preferred = chosen if save else p.book.preferred
+                await self.keep_book(p, msgspec.structs.replace(p.book, preferred=preferred, current=chosen))
+            await p.driver.connect(port or None, baud or None)
+
+        await unbroken(connect())
 
     async def disconnect(self, p: Printer, by: Caller) -> None:
-        _needs(by, Permission.CONNECT, p)
+        by.require(Permission.CONNECT, p.slug)
         if p.run_state is not None:
             raise NotNow(f"{p.slug} is printing; cancel the run first")
         await p.driver.disconnect()
+        if p.book.current:
+
+            async def forget() -> None:
+                async with self.changing:
+                    await self.keep_book(p, msgspec.structs.replace(p.book, current=""))
+
+            await unbroken(forget())
 
     async def emergency_stop(self, p: Printer, by: Caller) -> None:
         """``M112``, whatever the state, before anything else."""
-        _needs(by, Permission.CONTROL, p)
+        by.require(Permission.CONTROL, p.slug)
         await p.driver.emergency_stop()
 
     # Commands
 
     async def send(self, p: Printer, lines: Sequence[str], by: Caller) -> None:
         """Send commands as they are, between the lines of a run if there is one."""
-        _needs(by, Permission.CONTROL, p)
+        by.require(Permission.CONTROL, p.slug)
         checked = commands.checked_commands(lines)
         if any(commands.is_emergency_stop(line) for line in checked):
             await p.driver.emergency_stop()
@@ -263,36 +368,42 @@ class Printers:
         z: float | None = None,
         *,
         absolute: bool = False,
+        by_hand: bool = False,
         feedrate_mm_s: float | None = None,
         by: Caller,
     ) -> None:
-        """Move by, or to, so many mm; `NotNow` while a run moves the machine."""
-        _needs(by, Permission.CONTROL, p)
+        """Move by, or to, so many mm; `NotNow` while a run moves the machine.
+
+        `by_hand`: distances are as a person at the machine means them, so that inverted axes are turned round.
+        """
+        by.require(Permission.CONTROL, p.slug)
         moves = {axis: mm for axis, mm in (("x", x), ("y", y), ("z", z)) if mm is not None}
+        if by_hand:
+            moves = p.profile.jogged(moves)
         await self._tell(p, commands.jog(p.profile, moves, absolute, feedrate_mm_s), moves=True)
 
     async def home(self, p: Printer, axes: frozenset[str], by: Caller) -> None:
-        _needs(by, Permission.CONTROL, p)
+        by.require(Permission.CONTROL, p.slug)
         await self._tell(p, commands.home(axes), moves=True)
 
     async def extrude(self, p: Printer, length_mm: float, feedrate_mm_s: float | None, by: Caller) -> None:
-        _needs(by, Permission.CONTROL, p)
+        by.require(Permission.CONTROL, p.slug)
         await self._tell(p, commands.extrude(p.profile, length_mm, feedrate_mm_s), moves=True)
 
     async def select_tool(self, p: Printer, n: int, by: Caller) -> None:
-        _needs(by, Permission.CONTROL, p)
+        by.require(Permission.CONTROL, p.slug)
         await self._tell(p, [commands.select_tool(p.profile, n)])
 
     async def set_targets(self, p: Printer, targets: Mapping[str, float], by: Caller) -> None:
         """°C by heater; all are judged before the first is sent."""
-        _needs(by, Permission.CONTROL, p)
+        by.require(Permission.CONTROL, p.slug)
         if not targets:
             raise Malformed("no heater named")
         await self._tell(p, [commands.target(p.profile, heater, celsius) for heater, celsius in targets.items()])
 
     async def set_offsets(self, p: Printer, offsets: Mapping[str, float], by: Caller) -> None:
         """°C, at most 50 either way, that targets of a file are raised by."""
-        _needs(by, Permission.CONTROL, p)
+        by.require(Permission.CONTROL, p.slug)
         checked = {
             commands.checked_heater(p.profile, heater): commands.checked_offset(celsius)
             for heater, celsius in offsets.items()
@@ -301,15 +412,15 @@ class Printers:
         await p.driver.set_offsets(checked)
 
     async def set_feedrate(self, p: Printer, factor: float, by: Caller) -> None:
-        _needs(by, Permission.CONTROL, p)
+        by.require(Permission.CONTROL, p.slug)
         await self._tell(p, [commands.feedrate(factor)])
 
     async def set_flow(self, p: Printer, factor: float, by: Caller) -> None:
-        _needs(by, Permission.CONTROL, p)
+        by.require(Permission.CONTROL, p.slug)
         await self._tell(p, [commands.flow(factor)])
 
     async def set_fan(self, p: Printer, fraction: float, by: Caller) -> None:
-        _needs(by, Permission.CONTROL, p)
+        by.require(Permission.CONTROL, p.slug)
         await self._tell(p, [commands.fan(fraction)])
 
     # What drivers say
@@ -362,7 +473,13 @@ async def _keep_going(printer: Printer) -> None:
         await asyncio.sleep(RETRY_S)
 
 
-def _needs(by: Caller, permission: Permission, p: Printer | None) -> None:
-    if not by.may(permission, None if p is None else p.slug):
-        on = "" if p is None else f" on {p.slug}"
-        raise NotAllowed(f"{by.name or 'a guest'} may not {permission.value}{on}")
+def link_of(settings: config.Printer) -> LinkSettings:
+    """What of `settings` is about the link."""
+    return LinkSettings(
+        settings.port, settings.baud, settings.autoconnect, settings.window_lines, settings.window_bytes
+    )
+
+
+def _changed(settings: config.Printer, **wanted: object) -> config.Printer:
+    """`settings` with what is not None of `wanted`."""
+    return msgspec.structs.replace(settings, **{name: value for name, value in wanted.items() if value is not None})

@@ -91,6 +91,9 @@ class Routes:
     def put(self, path: str, *, needs: Permission) -> Callable[[Handler], Handler]:
         return self.add("PUT", path, needs=needs)
 
+    def patch(self, path: str, *, needs: Permission) -> Callable[[Handler], Handler]:
+        return self.add("PATCH", path, needs=needs)
+
     def delete(self, path: str, *, needs: Permission) -> Callable[[Handler], Handler]:
         return self.add("DELETE", path, needs=needs)
 

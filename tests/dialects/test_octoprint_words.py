@@ -10,7 +10,7 @@ from polyhost.core.user import GUEST, Caller, Role
 from polyhost.dialects.octoprint.job import job_of, progress_of
 from polyhost.dialects.octoprint.login import current_user_of
 from polyhost.dialects.octoprint.metadata import entry_of
-from polyhost.dialects.octoprint.profiles import profile_of
+from polyhost.dialects.octoprint.profiles import shape_of
 from polyhost.dialects.octoprint.states import LINK, RUN, Flags, text_and_flags
 from polyhost.dialects.octoprint.temperatures import history_of, readings_of
 from polyhost.services.remaining import Progress
@@ -225,7 +225,7 @@ def test_permissions(caller: Caller, groups: list[str], some: set[str], none: se
 
 
 def test_a_profile_in_their_units() -> None:
-    profile = builtins(profile_of(PrinterProfile(circular=True, width=180.0, depth=180.0), BASE))
+    profile = builtins(shape_of(PrinterProfile(circular=True, width=180.0, depth=180.0)))
     assert isinstance(profile, dict)
     assert profile["volume"] == {
         "formFactor": "circular",

@@ -14,7 +14,7 @@ from polyhost.core.events import RunStateChanged
 from polyhost.core.file import Analysis, LayerIndex, Metadata
 from polyhost.core.handling import Handling
 from polyhost.core.job import RunProgress, RunState
-from polyhost.core.ports import ResumePlan, RunOrder
+from polyhost.core.ports import LinkSettings, ResumePlan, RunOrder
 from polyhost.core.printer import PrinterState, Snapshot, Temperature
 from polyhost.core.user import Caller, Role
 from polyhost.engine.messages import EndedRun
@@ -57,6 +57,7 @@ class FakeDriver:
         )
         self.told: list[Any] = []
         self.handling = Handling()
+        self.link = LinkSettings()
         self.orders: list[RunOrder] = []
         self.layers: list[LayerIndex] = []
         self.forgotten: list[str] = []
@@ -96,6 +97,9 @@ class FakeDriver:
 
     async def configure(self, handling: Handling) -> None:
         self.handling = handling
+
+    async def relink(self, link: LinkSettings) -> None:
+        self.link = link
 
     async def connect(self, port: str | None = None, baud: int | None = None) -> None:
         self._hear("connect", port, baud)

@@ -19,7 +19,7 @@ from polyhost.core.events import PrinterStateChanged, RunStateChanged
 from polyhost.core.file import Analysis, LayerIndex, Metadata
 from polyhost.core.handling import Handling
 from polyhost.core.job import RunProgress, RunSignal, RunState, advance
-from polyhost.core.ports import Listener, ResumePlan, RunOrder
+from polyhost.core.ports import LinkSettings, Listener, ResumePlan, RunOrder
 from polyhost.core.printer import PrinterState, Snapshot, Temperature
 from polyhost.core.user import Role
 from polyhost.dialects import native, octoprint
@@ -48,6 +48,7 @@ class Machine:
         self.order: RunOrder | None = None
         self.stopped = False
         self.handling = Handling()
+        self.link = LinkSettings()
         self._listener = listener
 
     def say(self, **changes: object) -> None:
@@ -60,6 +61,9 @@ class Machine:
 
     async def configure(self, handling: Handling) -> None:
         self.handling = handling
+
+    async def relink(self, link: LinkSettings) -> None:
+        self.link = link
 
     async def connect(self, port: str | None = None, baud: int | None = None) -> None:
         if port == "/dev/gone":

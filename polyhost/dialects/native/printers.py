@@ -47,6 +47,15 @@ class Connect(msgspec.Struct):
     baud: int | None = None
 
 
+class Jog(msgspec.Struct):
+    """By so many mm, as seen from in front of the machine; the speed is the profile's unless it is given."""
+
+    x: float | None = None
+    y: float | None = None
+    z: float | None = None
+    feedrate_mm_s: float | None = None
+
+
 class Lines(msgspec.Struct):
     commands: list[str]
 
@@ -125,6 +134,18 @@ async def disconnect(call: Call) -> Encoded:
 async def send(call: Call) -> Encoded:
     lines = await call.body(Lines)
     await call.host.printers.send(call.printer, lines.commands, by=call.caller)
+    return no_content()
+
+
+@routes.post("/native/v1/printers/{slug}/jog", needs=Permission.CONTROL)
+async def jog(call: Call) -> Encoded:
+    wanted = await call.body(Jog)
+    await call.host.printers.jog(
+        *(call.printer, wanted.x, wanted.y, wanted.z),
+        by_hand=True,
+        feedrate_mm_s=wanted.feedrate_mm_s,
+        by=call.caller,
+    )
     return no_content()
 
 

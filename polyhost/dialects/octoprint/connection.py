@@ -11,11 +11,11 @@ from polyhost.core.errors import Malformed
 from polyhost.core.printer import PrinterState
 from polyhost.core.user import Permission
 from polyhost.dialects.octoprint.commands import Commands, Flag
-from polyhost.dialects.octoprint.metadata import PROFILE
 from polyhost.dialects.octoprint.states import text_of
 from polyhost.services.printers import Printer
+from polyhost.services.profiles import DEFAULT_ID
 from polyhost.web.answers import Encoded, no_content
-from polyhost.web.call import Call
+from polyhost.web.call import Call, truth_of
 from polyhost.web.routes import Routes
 
 routes = Routes()
@@ -76,10 +76,10 @@ COMMANDS: Final = Commands[Connect | Disconnect | FakeAck](Connect, Disconnect, 
 def current_of(printer: Printer) -> Current:
     snapshot = printer.snapshot
     if snapshot.state not in _LINKED:
-        return Current("Closed", None, None, PROFILE)
+        return Current("Closed", None, None, DEFAULT_ID)
     if printer.driver_name == "virtual":
-        return Current(text_of(printer), VIRTUAL, snapshot.baud or VIRTUAL_BAUD, PROFILE)
-    return Current(text_of(printer), snapshot.port or None, snapshot.baud or None, PROFILE)
+        return Current(text_of(printer), VIRTUAL, snapshot.baud or VIRTUAL_BAUD, printer.profile_id)
+    return Current(text_of(printer), snapshot.port or None, snapshot.baud or None, printer.profile_id)
 
 
 def ports_of(call: Call, printer: Printer) -> list[str]:
@@ -100,10 +100,10 @@ async def connection(call: Call) -> Connection:
         Options(
             ports_of(call, printer),
             BAUDS,
-            (Profile(PROFILE, printer.profile.name),),
+            tuple(Profile(name, each.name) for name, each in call.host.profiles.all(printer).items()),
             own or None,
             printer.settings.baud or None,
-            PROFILE,
+            printer.book.preferred_id,
         ),
     )
 
@@ -113,14 +113,20 @@ async def control_connection(call: Call) -> Encoded:
     asked = await COMMANDS.asked(call)
     printer, printers, by = call.printer, call.host.printers, call.caller
     match asked.values():
-        case Connect(port, baud, profile):
+        case Connect(port, baud, profile, save, autoconnect):
             if port not in {None, AUTO, VIRTUAL} and port not in _all_ports(call, printer):
                 raise Malformed(f"Invalid port {port!r}; available: {', '.join(ports_of(call, printer)) or 'none'}")
             if baud not in {None, 0} and baud not in BAUDS:
                 raise Malformed(f"Invalid baudrate {baud}; available: {', '.join(map(str, BAUDS))}")
-            if profile not in {None, PROFILE}:
-                raise Malformed(f"Invalid printer profile {profile!r}; there is {PROFILE}")
-            await printers.connect(printer, None if port in {AUTO, VIRTUAL} else port, baud or None, by=by)
+            if profile is not None and profile not in (known := call.host.profiles.all(printer)):
+                raise Malformed(f"Invalid printer profile {profile!r}; available: {', '.join(known)}")
+            await printers.connect(
+                *(printer, None if port in {AUTO, VIRTUAL} else port, baud if truth_of(save) else baud or None),
+                by,
+                profile=profile,
+                save=truth_of(save),
+                autoconnect=None if autoconnect is None else truth_of(autoconnect),
+            )
         case Disconnect():
             await printers.disconnect(printer, by=by)
         case FakeAck():
