@@ -122,6 +122,7 @@ class App:
                         "runs": self.host.runs.run,
                         "files": self.host.files.run,
                         "accounts": self.host.accounts.run,
+                        "app keys": self.host.app_keys.run,
                         "engines": self._engines.run,
                         "printers": self.host.printers.run,
                     }.items()

@@ -58,6 +58,9 @@ _keys = typer.Typer(help="API keys, for slicers, apps and scripts.", no_args_is_
 over_host(_keys, "list", accounts.list_keys)
 over_host(_keys, "add", accounts.add_key)
 over_host(_keys, "revoke", accounts.revoke_key)
+over_host(_keys, "requests", accounts.list_requests)
+over_host(_keys, "allow", accounts.allow_request)
+over_host(_keys, "deny", accounts.deny_request)
 app.add_typer(_keys, name="key")
 
 by_itself(app, "doctor", doctor.doctor)

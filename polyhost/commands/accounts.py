@@ -7,8 +7,8 @@ import typer
 
 from polyhost.commands.client import Client, decode, read_secret, segment, show_json
 from polyhost.commands.runs import Yes
-from polyhost.commands.terminal import clock_time, confirm, say, show, table
-from polyhost.commands.views import KeyView, UserView
+from polyhost.commands.terminal import clock_time, confirm, printable, say, show, table
+from polyhost.commands.views import KeyRequestView, KeyView, UserView
 from polyhost.core.errors import Malformed, NotFound
 from polyhost.core.user import Role
 
@@ -120,3 +120,37 @@ def revoke_key(
     """End a key at once."""
     client.request("DELETE", f"/keys/{segment(id_)}")
     say(f"key {id_} is revoked")
+
+
+RequestId = Annotated[str, typer.Argument(help="The request's id, see `key requests`.", metavar="ID")]
+
+
+def list_requests(client: Client) -> None:
+    """The programs that ask for a key at this moment."""
+    raw = client.get("/app-key-requests")
+    if client.json:
+        show_json(raw)
+        return
+    rows = [
+        (asked.id, printable(asked.app), asked.user or "any", asked.printer or "all", asked.address)
+        for asked in decode(raw, list[KeyRequestView])
+    ]
+    show(table(("REQUEST", "APP", "USER", "PRINTER", "FROM"), rows))
+
+
+def allow_request(
+    client: Client,
+    id_: RequestId,
+    user: Annotated[str | None, typer.Option("--user", help="The user that the key acts as.", metavar="NAME")] = None,
+    role: Annotated[Role | None, typer.Option("--role", help="What it may do, at the most what its user may.")] = None,
+) -> None:
+    """Let a program have its key."""
+    body = {"allow": True, "user": user, "role": role.value if role is not None else None}
+    client.post(f"/app-key-requests/{segment(id_)}", body)
+    say("allowed; the program has its key in a moment")
+
+
+def deny_request(client: Client, id_: RequestId) -> None:
+    """Give a program no key."""
+    client.post(f"/app-key-requests/{segment(id_)}", {"allow": False})
+    say("denied")

@@ -91,6 +91,14 @@ class KeyView(msgspec.Struct, frozen=True):
     ends_at: float | None = None
 
 
+class KeyRequestView(msgspec.Struct, frozen=True):
+    id: str
+    app: str
+    user: str = ""
+    printer: str = ""
+    address: str = ""
+
+
 class PlanView(msgspec.Struct, frozen=True):
     script: tuple[str, ...]
     warnings: tuple[str, ...]

@@ -31,6 +31,8 @@ class Role(Enum):
     ADMINISTRATOR = "administrator"
 
 
+POWER: Final = {role: rank for rank, role in enumerate(Role)}
+
 _VIEWER: Final = frozenset({Permission.LOOK})
 _UPLOADER: Final = _VIEWER | {Permission.UPLOAD}
 _OPERATOR: Final = _UPLOADER | {Permission.PRINT, Permission.CONTROL, Permission.CONNECT, Permission.DELETE}

@@ -23,7 +23,7 @@ import msgspec
 
 from polyhost.core.errors import Malformed, NoSpace, NotAllowed, NotFound, NotNow, SetupNeeded, TooMany
 from polyhost.core.ports import AccountRecords, Clock
-from polyhost.core.user import GUEST, ApiKey, Caller, Permission, Role, User
+from polyhost.core.user import GUEST, POWER, ApiKey, Caller, Permission, Role, User
 from polyhost.services.throttle import Throttle
 from polyhost.services.unbroken import unbroken
 
@@ -31,6 +31,9 @@ log = logging.getLogger(__name__)
 
 LOCAL: Final = Caller(name="local", role=Role.ADMINISTRATOR)
 """Whoever reaches the Unix socket in the owner's runtime folder."""
+
+PERSONAL: Final = "user key"
+"""What the one key is for that a person has besides those of their programs, in place of a program's name."""
 
 SETUP_TRIES: Final = 10
 MAX_NAME_BYTES: Final = 64
@@ -43,8 +46,6 @@ SESSION_IDLE_S: Final = 7 * 24 * 3600.0
 NOTE_USES_EVERY_S: Final = 60.0
 _VERIFYING_AT_ONCE: Final = 2
 _VERIFYING_WAITING: Final = 16
-
-_POWER: Final = {role: rank for rank, role in enumerate(Role)}
 
 
 class SetupCode(Protocol):
@@ -146,7 +147,7 @@ class Accounts:
 
     def caller_of_key(self, secret: str) -> Caller:
         """Whom an API key stands for; a guest when it is unknown or past its end."""
-        digest = hashlib.blake2b(secret.encode("utf-8", "replace"), key=self._secret_key, digest_size=32).digest()
+        digest = self._digest(secret)
         found = self._keys.get(digest)
         if found is None:
             return GUEST
@@ -163,8 +164,12 @@ class Accounts:
         `NotAllowed` in the same words for a wrong password, an unknown and an inactive user; `TooMany` after five
         wrong ones in a minute of this address and account, or twenty in an hour of this address.
         """
+        return self.begin_session(await self.prove(name, password, address))
+
+    async def prove(self, name: str, password: str, address: str) -> Caller:
+        """Whose name and password these are, for this request alone.  Raises as `log_in` does."""
         user = await self._proven(name, password, address)
-        return self.begin_session(Caller(user.name, user.role))
+        return Caller(user.name, user.role)
 
     def begin_session(self, caller: Caller) -> Session:
         """A session for somebody known already, by a key for instance."""
@@ -270,21 +275,38 @@ class Accounts:
 
         `role` None is the user's own, and never more than it counts.  A key bound to printers makes no keys.
         """
-        if _is_bound(by) or not (by.may(Permission.ACCOUNTS) or (by.name == user and not by.is_guest)):
-            raise NotAllowed(f"this caller may not make keys for {user!r}")
-        owner = self.user(user)
-        role = owner.role if role is None else role
-        most = owner.role if by.may(Permission.ACCOUNTS) or by.role is None else by.role
-        if _POWER[role] > min(_POWER[owner.role], _POWER[most]):
-            raise NotAllowed(f"a key of {user!r} cannot be {role.value}: that is more than its maker may")
-        if len(app.encode()) > 255 or _has_control(app):
-            raise Malformed("an app's name is at most 255 bytes, without control characters")
+        owner, role = self.checked_owner(user, role, by)
+        app = checked_app_name(app)
         if ends_at is not None and not ends_at > self._clock.now():
             raise Malformed("the key would have ended already")
         if sum(found.key.user == user for found in self._keys.values()) >= MAX_KEYS_OF_USER:
             raise NotNow(f"{user!r} has {MAX_KEYS_OF_USER} keys, which is the limit; revoke some")
         async with self._changing:
             return await unbroken(self._make_key(owner, role, app, tuple(printers), ends_at))
+
+    def checked_owner(self, user: str, role: Role | None, by: Caller) -> tuple[User, Role]:
+        """The user, and the role, of a key that `by` may make; "" is `by`, or the one administrator there is.
+
+        Raises as `add_key` does.
+        """
+        if not user and by.may(Permission.ACCOUNTS) and by.name not in self._users:  # the local socket is nobody's
+            administrators = [one.name for one, _ in self._users.values() if one.active and one.role is by.role]
+            if len(administrators) != 1:
+                raise Malformed(f"say which user the key acts as, for example {administrators[0]!r}")
+            user = administrators[0]
+        user = user or by.name
+        if _is_bound(by) or not (by.may(Permission.ACCOUNTS) or (by.name == user and not by.is_guest)):
+            raise NotAllowed(f"this caller may not make keys for {user!r}")
+        owner = self.user(user)
+        most = (
+            owner.role
+            if by.may(Permission.ACCOUNTS) or by.role is None
+            else min(owner.role, by.role, key=POWER.__getitem__)
+        )
+        role = most if role is None else role
+        if POWER[role] > POWER[most]:
+            raise NotAllowed(f"a key of {user!r} cannot be {role.value}: that is more than its maker may")
+        return owner, role
 
     async def revoke_key(self, key_id: str, by: Caller) -> None:
         mine = [
@@ -305,14 +327,24 @@ class Accounts:
 
         await unbroken(revoke())
 
+    async def revoke_secret(self, secret: str, by: Caller) -> None:
+        """The same by the key itself; `NotAllowed` when it is none, or none of `by`'s."""
+        found = self._keys.get(self._digest(secret))
+        if found is None or not (by.may(Permission.ACCOUNTS) or found.key.user == by.name):
+            raise NotAllowed("this caller may not revoke that key")
+        await self.revoke_key(found.key.id, by)
+
     # Inside
+
+    def _digest(self, secret: str) -> bytes:
+        return hashlib.blake2b(secret.encode("utf-8", "replace"), key=self._secret_key, digest_size=32).digest()
 
     async def _proven(self, name: str, password: str, address: str) -> User:
         """The user whose name and password these are."""
         if self.setup_needed:
             raise SetupNeeded("setup needed")
         name = unicodedata.normalize("NFC", name)[:MAX_NAME_BYTES]  # throttles remember it
-        source = _network(address)
+        source = network_of(address)
         self._by_address.check(source)
         self._by_pair.check(source, name)
         if self._verifying >= _VERIFYING_AT_ONCE + _VERIFYING_WAITING:
@@ -333,7 +365,7 @@ class Accounts:
         self, user: User, role: Role, app: str, printers: tuple[str, ...], ends_at: float | None
     ) -> tuple[ApiKey, str]:
         secret = secrets.token_hex(16).upper()  # 32 hexadecimal digits: some clients take nothing else
-        digest = hashlib.blake2b(secret.encode(), key=self._secret_key, digest_size=32).digest()
+        digest = self._digest(secret)
         key = ApiKey(secrets.token_hex(8), user.name, role, app, printers, self._clock.now(), None, ends_at)
         await self._records.keep_key(key, digest)
         self._keys[digest] = _Key(key, self._caller_with(key))
@@ -343,7 +375,7 @@ class Accounts:
         user, _ = self._users[key.user]
         if not user.active:
             return GUEST
-        return Caller(user.name, min(user.role, key.role, key=_POWER.__getitem__), key)
+        return Caller(user.name, min(user.role, key.role, key=POWER.__getitem__), key)
 
     async def _change_user(self, name: str, role: Role | None = None, active: bool | None = None) -> User:
         async with self._changing:
@@ -416,6 +448,16 @@ def checked_user_name(name: str) -> str:
     return name
 
 
+def checked_app_name(app: str) -> str:
+    try:
+        size = len(app.encode())
+    except UnicodeEncodeError:
+        raise Malformed("an app's name must be valid Unicode") from None
+    if size > 255 or _has_control(app):
+        raise Malformed("an app's name is at most 255 bytes, without control characters")
+    return app
+
+
 def checked_password(password: str) -> str:
     if not MIN_PASSWORD <= len(password) <= MAX_PASSWORD:
         raise Malformed(f"a password has {MIN_PASSWORD} to {MAX_PASSWORD} characters")
@@ -454,7 +496,7 @@ def _plain_code(code: str) -> bytes:
     return code.strip().replace("-", "").upper().encode("utf-8", "replace")
 
 
-def _network(address: str) -> str:
+def network_of(address: str) -> str:
     """What counts as one address: an IPv6 client has a /64 to itself."""
     try:
         ip = ipaddress.ip_address(address)

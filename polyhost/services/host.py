@@ -8,6 +8,7 @@ from polyhost import config
 from polyhost.config import Config
 from polyhost.core.ports import AccountRecords, Clock, Driver, FileRecords, FileStore, PreferenceRecords, RunRecords
 from polyhost.services.accounts import Accounts
+from polyhost.services.app_keys import AppKeys
 from polyhost.services.bus import Bus
 from polyhost.services.discovery import Discovery
 from polyhost.services.files import Files, Reader
@@ -32,6 +33,7 @@ class Host:
     runs: Runs
     files: Files
     accounts: Accounts
+    app_keys: AppKeys
     preferences: Preferences
     profiles: Profiles
     discovery: Discovery
@@ -61,4 +63,7 @@ async def build(
     profiles = Profiles(printers, bus)
     runs = Runs(records, printers, files, bus, clock, settings.scripts)
     webcams = Webcams(preferences, Fetcher())
-    return Host(settings, printers, runs, files, accounts, preferences, profiles, discovery, webcams, bus, clock)
+    app_keys = AppKeys(accounts, bus, clock)
+    return Host(
+        *(settings, printers, runs, files, accounts, app_keys, preferences, profiles, discovery, webcams, bus, clock)
+    )

@@ -18,6 +18,15 @@ _POLICY: Final = (
     b"default-src 'none'; style-src 'unsafe-inline'; form-action 'self'; frame-ancestors 'none'; base-uri 'none'",
 )
 
+PAGE_HEAD: Final = """<!doctype html>
+<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width">
+<title>Polyhost</title>
+<style>body{font:1rem/1.5 system-ui,sans-serif;max-width:40rem;margin:3rem auto;padding:0 1rem}
+input,button{font:inherit;display:block;margin:.2rem 0 1rem;padding:.4rem}code{background:#8882;padding:.1rem .3rem}
+</style></head><body><h1>Polyhost</h1>
+"""
+"""How every page of ours begins."""
+
 
 class Encoded:
     """A whole answer, ready to send; may be kept and sent again."""

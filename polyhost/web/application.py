@@ -125,7 +125,8 @@ class Application:
         if route is None:
             allowed = found[0].allowed()
             raise WrongMethod(f"{scope['method']} is not for {path}; use {' or '.join(allowed)}", allowed)
-        self._guard.check_forgery(call)
+        if not route.token_in_form:
+            self._guard.check_forgery(call)
         _check_permission(call, route)
         if slug is not None:
             self._check_printer(slug, named=route.needs is not None)

@@ -82,25 +82,32 @@ class Call:
         First match wins: named in the path, its prefix, the printer's own port, a key bound to printers, a host
         name that starts with the slug, the default.
         """
-        slug = self.params.get("slug") or self.prefixed
+        slug = self.params.get("slug") or self.prefixed or self._by_port()
         if slug is not None:
             return slug
         printers = self.host.printers.all()
-        server = self.scope.get("server")
-        if server is not None and server[1]:
-            for printer in printers:
-                if printer.listen == server[1]:
-                    return printer.slug
         default = self.host.printers.default().slug if printers else None
         key = self.caller.key
         if key is not None and key.printers:
             return default if default in key.printers else key.printers[0]
+        return self._by_name() or default
+
+    @property
+    def addressed(self) -> str | None:
+        """The printer that the client's address for us names, whoever calls; None when it could be any."""
+        return self.prefixed or self._by_port() or self._by_name()
+
+    def _by_port(self) -> str | None:
+        server = self.scope.get("server")
+        if server is None or not server[1]:
+            return None
+        return next((printer.slug for printer in self.host.printers.all() if printer.listen == server[1]), None)
+
+    def _by_name(self) -> str | None:
         first, dot, _ = self.peer.host.name.partition(".")
-        if dot and not first.isdigit():
-            for printer in printers:
-                if printer.slug == first:
-                    return first
-        return default
+        if not dot or first.isdigit():
+            return None
+        return next((printer.slug for printer in self.host.printers.all() if printer.slug == first), None)
 
     @property
     def printer(self) -> Printer:

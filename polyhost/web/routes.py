@@ -25,8 +25,9 @@ class Route:
 
     `needs` is what the caller must be allowed to do; None is an open door.  `before_setup`: answered while there
     is no administrator.  `key_in_body`: a multipart body may bring the key, so the handler asks
-    (`Call.require`) once the parts before the file are read.  `about_printer`: the permission is asked for the printer
-    that the request means, and not only where the path names one as ``{slug}``.
+    (`Call.require`) once the parts before the file are read.  `token_in_form`: a page of ours posts here, so the
+    handler itself looks for the session's token (`Call.csrf`) in the form.  `about_printer`: the permission is asked
+    for the printer that the request means, and not only where the path names one as ``{slug}``.
     """
 
     method: str
@@ -36,6 +37,7 @@ class Route:
     before_setup: bool = False
     key_in_body: bool = False
     about_printer: bool = True
+    token_in_form: bool = False
 
 
 class Routes:
@@ -55,12 +57,15 @@ class Routes:
         open_door: bool = False,
         before_setup: bool = False,
         key_in_body: bool = False,
+        token_in_form: bool = False,
     ) -> Callable[[Handler], Handler]:
         if (needs is None) != open_door:
             raise TypeError(f"{method} {path} must say what it needs, or that it is an open door")
 
         def added(handler: Handler) -> Handler:
-            self.all.append(Route(method, path, handler, needs, before_setup, key_in_body, self._about_printer))
+            self.all.append(
+                Route(method, path, handler, needs, before_setup, key_in_body, self._about_printer, token_in_form)
+            )
             return handler
 
         return added
@@ -78,6 +83,7 @@ class Routes:
         open_door: bool = False,
         before_setup: bool = False,
         key_in_body: bool = False,
+        token_in_form: bool = False,
     ) -> Callable[[Handler], Handler]:
         return self.add(
             "POST",
@@ -86,6 +92,7 @@ class Routes:
             open_door=open_door,
             before_setup=before_setup,
             key_in_body=key_in_body,
+            token_in_form=token_in_form,
         )
 
     def put(self, path: str, *, needs: Permission) -> Callable[[Handler], Handler]:

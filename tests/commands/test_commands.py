@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import httpx
 import pytest
 
 from polyhost import __version__
@@ -241,6 +242,28 @@ def test_files_are_listed_shown_moved_fetched_and_deleted(polyhost: Polyhost, qu
     assert polyhost("files", "show", "box/moved.gcode").code == 5
     assert polyhost("files", "download", "box/moved.gcode", "-o", str(tmp_path / "no")).code == 5
     assert not (tmp_path / "no").exists()
+
+
+@pytest.mark.parametrize("allow", [True, False])
+def test_a_program_that_asks_for_a_key(polyhost: Polyhost, host: Host, allow: bool) -> None:
+    asked = httpx.post(f"{host.url}/p/virtual-2/plugin/appkeys/request", json={"app": "my app"})
+    assert asked.status_code == 201
+    poll = asked.headers["location"]
+    shown = polyhost("key", "requests")
+    assert "my app" in shown.out
+    assert "virtual-2" in shown.out
+    (request,) = polyhost("key", "requests", "--json").json
+    assert request["id"] in shown.out
+    done = polyhost("key", "allow" if allow else "deny", request["id"])
+    assert done.code == 0, done.err
+    fetched = httpx.get(poll)
+    assert fetched.status_code == (200 if allow else 404)
+    if allow:
+        key = fetched.json()["api_key"]
+        assert polyhost("printers", "show", "virtual-2", POLYHOST_KEY=key).code == 0
+        assert polyhost("printers", "show", "virtual-1", POLYHOST_KEY=key).code == 4
+    assert "my app" not in polyhost("key", "requests").out
+    assert polyhost("key", "allow", request["id"]).code == 5
 
 
 def test_users_and_keys(polyhost: Polyhost, host: Host) -> None:

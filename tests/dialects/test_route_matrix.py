@@ -15,6 +15,9 @@ CLOSED = [route for route in ROUTES if route.needs is not None]
 OPEN = {
     *{("GET", "/online.txt"), ("GET", "/api/printer/sd"), ("GET", "/api/currentuser"), ("POST", "/api/login")},
     *{("POST", "/api/logout"), ("GET", "/plugin/prusaslicerthumbnails/thumbnail/{picture}")},
+    *{("GET", "/plugin/appkeys/probe"), ("POST", "/plugin/appkeys/request")},
+    *{("GET", "/plugin/appkeys/request/{token}")},
+    *{("GET", "/plugin/appkeys/auth/{token}"), ("POST", "/plugin/appkeys/auth/{token}")},  # ask for name and password
     *{("GET", "/"), ("GET", "/setup"), ("POST", "/setup"), ("POST", "/native/v1/setup")},
 }
 """The doors that are open on purpose; another one is a decision."""

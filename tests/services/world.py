@@ -207,6 +207,7 @@ class World:
             *(self.driver_for, list, self.bus),
         )
         self.files, self.printers, self.runs = self.host.files, self.host.printers, self.host.runs
+        self.app_keys = self.host.app_keys
 
     @property
     def driver(self) -> FakeDriver:
@@ -227,7 +228,8 @@ async def living(world: World) -> AsyncIterator[World]:
     async with AsyncExitStack() as stack:
         stack.callback(world.records.close)
         group = await stack.enter_async_context(asyncio.TaskGroup())
-        tasks = [group.create_task(part.run()) for part in (world.runs, world.files, world.accounts, world.printers)]
+        parts = (world.runs, world.files, world.accounts, world.app_keys, world.printers)
+        tasks = [group.create_task(part.run()) for part in parts]
         try:
             yield world
         finally:

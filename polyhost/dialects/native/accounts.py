@@ -1,4 +1,4 @@
-"""``/native/v1/users`` and ``/native/v1/keys``."""
+"""``/native/v1/users``, ``/native/v1/keys``, and ``/native/v1/app-key-requests``: programs that ask for a key."""
 
 import msgspec
 
@@ -106,4 +106,40 @@ async def add_key(call: Call) -> Encoded:
 @routes.delete("/native/v1/keys/{id}", needs=Permission.LOOK)
 async def revoke_key(call: Call) -> Encoded:
     await call.host.accounts.revoke_key(call.params["id"], by=call.caller)
+    return no_content()
+
+
+class KeyRequestView(msgspec.Struct):
+    """`user` "" is whoever decides, `printer` "" is every one."""
+
+    id: str
+    app: str
+    user: str
+    printer: str
+    address: str
+    asked_at: float
+
+
+class Decision(msgspec.Struct):
+    """Whom the key acts as, and as what at the most, is said where it is not who decides as whatever they are."""
+
+    allow: bool
+    user: str | None = None
+    role: Role | None = None
+
+
+@routes.get("/native/v1/app-key-requests", needs=Permission.CONTROL)
+async def app_key_requests(call: Call) -> Encoded:
+    return encoded(
+        [
+            KeyRequestView(*(asked.id, asked.app, asked.user, asked.printer, asked.address, asked.asked_at))
+            for asked in call.host.app_keys.requests(by=call.caller)
+        ]
+    )
+
+
+@routes.post("/native/v1/app-key-requests/{id}", needs=Permission.CONTROL)
+async def decide(call: Call) -> Encoded:
+    said = await call.body(Decision)
+    call.host.app_keys.decide(call.params["id"], said.allow, by=call.caller, user=said.user, role=said.role)
     return no_content()

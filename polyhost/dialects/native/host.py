@@ -7,7 +7,7 @@ import msgspec
 
 from polyhost import __version__
 from polyhost.core.user import Permission
-from polyhost.web.answers import Encoded, encoded, page
+from polyhost.web.answers import PAGE_HEAD, Encoded, encoded, page
 from polyhost.web.call import Call
 from polyhost.web.routes import Routes
 
@@ -74,16 +74,8 @@ async def landing(call: Call) -> Encoded:
     return page(_LANDING.replace("VERSION", __version__))
 
 
-_HEAD: Final = """<!doctype html>
-<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width">
-<title>Polyhost</title>
-<style>body{font:1rem/1.5 system-ui,sans-serif;max-width:40rem;margin:3rem auto;padding:0 1rem}
-input,button{font:inherit;display:block;margin:.2rem 0 1rem;padding:.4rem}code{background:#8882;padding:.1rem .3rem}
-</style></head><body><h1>Polyhost</h1>
-"""
-
 _SETUP: Final = (
-    _HEAD
+    PAGE_HEAD
     + """<p>This host is new: nobody administers it yet, so it answers nothing but this page.</p>
 <p>The setup code is on the server's console, and in the file <code>setup-code</code> of its data folder.
 From a shell, <code>polyhost init</code> does the same.</p>
@@ -97,17 +89,17 @@ From a shell, <code>polyhost init</code> does the same.</p>
 )
 
 _SET_UP_NOW: Final = (
-    _HEAD.replace("{", "{{").replace("}", "}}")
+    PAGE_HEAD.replace("{", "{{").replace("}", "}}")
     + """<p><b>{user}</b> administers this host now.</p>
 <p>An API key, for a slicer or an app; it is shown this once:</p>
 <pre>{key}</pre></body></html>
 """
 )
 
-_SET_UP_ALREADY: Final = _HEAD + "<p>This host is set up already.</p></body></html>\n"
+_SET_UP_ALREADY: Final = PAGE_HEAD + "<p>This host is set up already.</p></body></html>\n"
 
 _LANDING: Final = (
-    _HEAD
+    PAGE_HEAD
     + """<p>Version VERSION: one 3D-printer host, every print-server API.</p>
 <p><b>From a slicer:</b> add a printer of the host type OctoPrint, with this page's address and an API key.
 Several printers on one host: put <code>/p/&lt;printer&gt;</code> behind the address.</p>

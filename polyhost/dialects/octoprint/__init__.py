@@ -5,6 +5,10 @@ statuses, fields and kinds of numbers, except where we differ on purpose:
 
 - A request without key or cookie needs no CSRF token, for there is nothing to forge: a guest is refused with 403
   where upstream says 400. ``/api/login`` never repeats a key.
+- An application's key is told once, to the application: ``generate`` for one that has a key makes another, and no
+  list shows it again. It acts on one printer alone when it was asked for at ``/p/<printer>/``, at a printer's own
+  port or host name, else on every printer. Administrators see, and decide, requests limited to another user. After
+  twenty polls in a minute with tokens that are none, the next is 429.
 - What upstream answers with 500, or takes and does nothing about, is 400 and says why: a speed or limit that is no
   number, a jog without an axis, ``axes`` that is empty or no list, a tool that the printer has not, a target that is
   negative or beyond what the printer's profile allows, a command that is no text, a name that no file may have.
@@ -27,6 +31,8 @@ statuses, fields and kinds of numbers, except where we differ on purpose:
 from typing import Final
 
 from polyhost.dialects.octoprint import (
+    appkeys,
+    appkeys_page,
     connection,
     control,
     files,
@@ -47,6 +53,8 @@ _routes = Routes()
 _routes.include(
     version.routes,
     login.routes,
+    appkeys.routes,
+    appkeys_page.routes,
     connection.routes,
     files.routes,
     uploads.routes,
