@@ -82,7 +82,7 @@ class App:
             accounts.setup_code = SetupCode(data)
         library = Library(data / "files", data / "staging", data / "thumbnails")
         app.host = await build(
-            settings, records, library, ReadingProcess(), clock, accounts, app._driver_for, _ports, bus
+            settings, records, library, ReadingProcess(), clock, accounts, app._driver_for, _ports, bus, data
         )
         return app
 
@@ -125,6 +125,9 @@ class App:
                         "app keys": self.host.app_keys.run,
                         "engines": self._engines.run,
                         "printers": self.host.printers.run,
+                        "commands of the owner's": self.host.system.run,
+                        "logs": self.host.logs.run,
+                        "serial logs": self.host.serial_logs.run,
                     }.items()
                 ]
                 await self.host.runs.until_heard(HEAR_S)

@@ -10,12 +10,15 @@ import re
 import tomllib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 import msgspec
 
 from polyhost.core.errors import Malformed
 from polyhost.core.printer import PrinterProfile, checked_profile
+
+MAX_COMMAND_S: Final = 3600.0
+DIVIDER: Final = "divider"
 
 
 class _Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -76,6 +79,25 @@ class Uploads(_Section, frozen=True):
     keep_free_bytes: int = 500_000_000  # bytes of disk that uploads leave free (or 2 %, whichever is less)
 
 
+class System(_Section, frozen=True):
+    """``[system]``: commands that an administrator may have run, as words; no shell sees them; [] is none."""
+
+    restart: tuple[str, ...] = ()  # restarts this host; the first word is an absolute path
+    reboot: tuple[str, ...] = ()  # restarts the computer
+    shutdown: tuple[str, ...] = ()  # switches the computer off
+    time_limit_s: float = 60.0  # seconds after which one that still runs is ended
+
+
+class Action(_Section, frozen=True):
+    """``[[actions]]``: a command of the owner's own; `divider` as its action is a line between two others."""
+
+    action: str  # [a-z0-9_-], by which programs call it
+    name: str = ""  # shown to people; "" is the action
+    command: tuple[str, ...] = ()  # words, run without a shell; the first is an absolute path
+    confirm: str = ""  # what people are asked before it is run; "" asks nothing
+    wait: bool = True  # False: answered as soon as it has begun
+
+
 class Printer(_Section, frozen=True):
     """``[[printers]]``"""
 
@@ -102,6 +124,8 @@ class Config(_Section, frozen=True):
     scripts: Scripts = Scripts()
     safety: Safety = Safety()
     uploads: Uploads = Uploads()
+    system: System = System()
+    actions: tuple[Action, ...] = ()
     printers: tuple[Printer, ...] = ()
 
 
@@ -122,6 +146,10 @@ def read_config(path: Path) -> Config:
             check_printer(printer)
         except Malformed as error:
             raise Malformed(f"{path}: printer {number}: {error}") from error
+    try:
+        check_commands(config.system, config.actions)
+    except Malformed as error:
+        raise Malformed(f"{path}: {error}") from error
     slugs = [printer.slug for printer in config.printers]
     for slug in slugs:
         if slugs.count(slug) > 1:
@@ -144,6 +172,29 @@ def on_the_port_of(printer: Printer, others: Iterable[Printer]) -> Printer | Non
     return next(found, None)
 
 
+def check_commands(system: System, actions: Iterable[Action]) -> None:
+    """`Malformed` when a command of the owner's could not be run, or not be told from another."""
+    named = {f"system.{name}": getattr(system, name) for name in ("restart", "reboot", "shutdown")}
+    for action in actions:
+        if action.action == DIVIDER:
+            continue
+        key = f"the action {action.action!r}"
+        if not re.fullmatch(r"[a-z0-9_-]{1,64}", action.action):
+            raise Malformed(f"{key} must be called by 1 to 64 of a-z, 0-9, _ and -")
+        if key in named:
+            raise Malformed(f"{key} is there twice; give each its own")
+        if not action.command:
+            raise Malformed(f"{key} has no command")
+        named[key] = action.command
+    for key, words in named.items():
+        if words and not os.path.isabs(words[0]):
+            raise Malformed(f"{key}: {words[0]!r} must be the absolute path of a program; no shell looks for it")
+        if any("\0" in word for word in words):
+            raise Malformed(f"{key}: a word of its command has a zero byte")
+    if not 0 < system.time_limit_s <= MAX_COMMAND_S:
+        raise Malformed(f"system.time_limit_s must be more than 0 and at most {MAX_COMMAND_S:g}")
+
+
 def check_printer(printer: Printer) -> None:
     """`Malformed` when `printer` cannot be one, whoever named it."""
     if not re.fullmatch(r"[a-z0-9_-]{1,64}", printer.slug):
@@ -160,6 +211,13 @@ def check_printer(printer: Printer) -> None:
             raise Malformed(f"a number of {printer.slug!r} is below 0: {number}")
 
 
+_LISTED: Final[Mapping[str, type[msgspec.Struct]]] = {
+    "printers": Printer,
+    "profile": PrinterProfile,
+    "actions": Action,
+}
+
+
 def _nearest(tree: Mapping[str, Any], error: str) -> str:
     """ "; did you mean …?" for an error of msgspec's about an unknown field, else ""."""
     unknown = re.search(r"unknown field `(\w+)`(?: - at `\$\.?([^`]*)`)?", error)
@@ -168,6 +226,8 @@ def _nearest(tree: Mapping[str, Any], error: str) -> str:
     section: Any = Config
     for part in re.sub(r"\[[^]]*\]", "", unknown[2] or "").split("."):
         if part:
-            section = {"printers": Printer, "profile": PrinterProfile}.get(part) or type(getattr(Config(), part))
+            section = {"printers": Printer, "profile": PrinterProfile, "actions": Action}.get(part) or type(
+                getattr(Config(), part)
+            )
     near = difflib.get_close_matches(unknown[1], section.__struct_fields__, n=1, cutoff=0.4)
     return f"; did you mean `{near[0]}`?" if near else f"; known here: {', '.join(section.__struct_fields__)}"

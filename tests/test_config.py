@@ -74,3 +74,52 @@ def test_what_is_wrong_is_named(tmp_path: Path, text: str, why: str) -> None:
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(Malformed, match=r"no settings file .*nowhere\.toml"):
         read_config(tmp_path / "nowhere.toml")
+
+
+def test_commands_of_the_owners(tmp_path: Path) -> None:
+    config = read_config(
+        written(
+            tmp_path,
+            """
+            [system]
+            restart = ["/usr/bin/systemctl", "restart", "polyhost"]
+
+            [[actions]]
+            action = "lamp"
+            command = ["/usr/local/bin/lamp", "on"]
+            wait = false
+
+            [[actions]]
+            action = "divider"
+
+            [[actions]]
+            action = "divider"
+            """,
+        )
+    )
+    assert config.system.restart[0] == "/usr/bin/systemctl"
+    assert config.system.shutdown == ()
+    assert [(action.action, action.wait) for action in config.actions] == [
+        *(("lamp", False), ("divider", True), ("divider", True))
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ('[system]\nshutdown = ["poweroff"]', "system.shutdown: 'poweroff' must be the absolute path"),
+        ('[system]\nshutdown = "poweroff"', "Expected `array`"),
+        ("[system]\ntime_limit_s = 0", "time_limit_s must be more than 0"),
+        ("[system]\ntime_limit_s = nan", "time_limit_s must be more than 0"),
+        ('[system]\nrestarts = ["/bin/true"]', "did you mean `restart`"),
+        ('[[actions]]\naction = "lamp"', "the action 'lamp' has no command"),
+        ('[[actions]]\naction = "the lamp"\ncommand = ["/bin/true"]', "must be called by"),
+        ('[[actions]]\naction = "lamp"\ncommand = ["/bin/true", "a\\u0000b"]', "zero byte"),
+        ('[[actions]]\naction = "lamp"\ncomand = ["/bin/true"]', "did you mean `command`"),
+        ('[[actions]]\naction = "x"\ncommand = ["/a"]\n[[actions]]\naction = "x"\ncommand = ["/b"]', "there twice"),
+    ],
+)
+def test_a_command_that_could_not_be_run_is_refused_at_the_start(tmp_path: Path, text: str, why: str) -> None:
+    with pytest.raises(Malformed) as refused:
+        read_config(written(tmp_path, text))
+    assert why in str(refused.value)

@@ -3,6 +3,7 @@
 import math
 import time
 from collections.abc import Sequence
+from enum import Enum
 from typing import Annotated, Any, Final
 
 import msgspec
@@ -11,7 +12,7 @@ import typer
 from polyhost.commands.client import Client, decode, segment, show_json
 from polyhost.commands.runs import PrinterName, Yes, progress_line
 from polyhost.commands.terminal import clock_time, confirm, duration, printable, say, show, table
-from polyhost.commands.views import ConsoleView, PortView, PrinterView, RunView
+from polyhost.commands.views import ConsoleView, PortView, PrinterView, RunView, SerialLogView
 from polyhost.core.errors import Malformed, NotFound
 from polyhost.core.job import RunState
 
@@ -161,6 +162,34 @@ def console(
         if not follow:
             return
         time.sleep(_CONSOLE_EVERY_S)
+
+
+class Switch(Enum):
+    ON = "on"
+    OFF = "off"
+
+
+def log(
+    client: Client,
+    printer: PrinterName,
+    switch: Annotated[
+        Switch | None, typer.Argument(help="on begins to write the log, off ends it.", metavar="[on|off]")
+    ] = None,
+) -> None:
+    """Whether all that a printer and the host say is written to a serial log; or begin, or end, to do so."""
+    path = f"/printers/{segment(printer)}/serial-log"
+    if switch is None:
+        raw = client.get(path)
+    else:
+        raw = client.request("PUT", path, {"enabled": switch is Switch.ON})
+    if client.json:
+        show_json(raw)
+        return
+    view = decode(raw, SerialLogView)
+    if view.enabled:
+        say(f"{printer}: its serial log is on: {view.log}, in the folder log of the data folder")
+    else:
+        say(f"{printer}: its serial log is off")
 
 
 def temp(

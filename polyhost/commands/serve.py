@@ -4,7 +4,7 @@ import asyncio
 import signal
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     import socket
 
     from polyhost.config import Config
+
+LOG_FORM: Final = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 
 
 def serve(
@@ -44,10 +46,12 @@ def serve(
     import uvloop
 
     from polyhost.config import Config, read_config
+    from polyhost.services.log_files import host_log
     from polyhost.web.listening import listen
 
     keep_private()
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    logging.basicConfig(level=logging.INFO, format=LOG_FORM)
+    logging.getLogger("httpx").setLevel(logging.WARNING)  # it tells whole addresses, with the passwords in them
     settings = read_config(config) if config else Config()
     if host is not None or port is not None:
         server = msgspec.structs.replace(
@@ -61,7 +65,7 @@ def serve(
     except NotNow as taken:
         say(f"polyhost: {taken}; choose another: polyhost serve --port N")
         raise typer.Exit(Exit.UNEXPECTED) from None
-    with main_socket:
+    with main_socket, host_log(data_folder(data) / "log", LOG_FORM):
         uvloop.run(_serve(settings, data_folder(data), main_socket, stop_printing))
 
 

@@ -103,3 +103,8 @@ class PlanView(msgspec.Struct, frozen=True):
     script: tuple[str, ...]
     warnings: tuple[str, ...]
     start_byte: int = 0
+
+
+class SerialLogView(msgspec.Struct):
+    enabled: bool
+    log: str

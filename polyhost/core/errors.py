@@ -12,7 +12,8 @@
     ├── NoSpace         the disk refuses                       free some, then again
     ├── Damaged         stored data cannot be used           restore the backup it names
     ├── LinkLost        the port or socket is gone             reconnect
-    └── MachineFault    the firmware says no                   a person looks at the machine
+    ├── MachineFault    the firmware says no                   a person looks at the machine
+    └── CommandFailed   a program of this computer failed      its owner reads what it said
 
 A message names the thing and the way out: ``no port /dev/ttyUSB0; available: /dev/ttyACM0``.
 Each dialect maps these classes to its statuses in one table.
@@ -73,3 +74,7 @@ class LinkLost(PolyhostError):
 
 class MachineFault(PolyhostError):
     """The firmware reported something that a person must look at."""
+
+
+class CommandFailed(PolyhostError):
+    """A program that the host's owner named could not be run, or ended badly."""

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol
 
 from polyhost import config
@@ -12,11 +13,14 @@ from polyhost.services.app_keys import AppKeys
 from polyhost.services.bus import Bus
 from polyhost.services.discovery import Discovery
 from polyhost.services.files import Files, Reader
+from polyhost.services.logs import Logs
 from polyhost.services.preferences import Preferences
 from polyhost.services.printers import Port, PrinterRecords, Printers
 from polyhost.services.profiles import Profiles
 from polyhost.services.runs import Runs
+from polyhost.services.serial_log import SerialLogs
 from polyhost.services.snapshots import Fetcher
+from polyhost.services.system import System
 from polyhost.services.webcams import Webcams
 
 
@@ -37,6 +41,9 @@ class Host:
     preferences: Preferences
     profiles: Profiles
     discovery: Discovery
+    system: System
+    logs: Logs
+    serial_logs: SerialLogs
     webcams: Webcams
     bus: Bus
     clock: Clock
@@ -52,8 +59,9 @@ async def build(
     driver_for: Callable[[config.Printer], Driver],
     ports: Callable[[], list[Port]],
     bus: Bus,
+    data: Path,
 ) -> Host:
-    """Every service, loaded and wired, none going yet."""
+    """Every service, loaded and wired, none going yet.  `data` is the host's folder."""
     preferences = Preferences(records, bus)
     discovery = Discovery(preferences)
     await discovery.load()
@@ -64,6 +72,23 @@ async def build(
     runs = Runs(records, printers, files, bus, clock, settings.scripts)
     webcams = Webcams(preferences, Fetcher())
     app_keys = AppKeys(accounts, bus, clock)
+    system = System(settings.system, settings.actions, printers)
+    logs = Logs(data / "log")
+    serial_logs = SerialLogs(logs.folder, printers, preferences, bus)
     return Host(
-        *(settings, printers, runs, files, accounts, app_keys, preferences, profiles, discovery, webcams, bus, clock)
+        config=settings,
+        printers=printers,
+        runs=runs,
+        files=files,
+        accounts=accounts,
+        app_keys=app_keys,
+        preferences=preferences,
+        profiles=profiles,
+        discovery=discovery,
+        system=system,
+        logs=logs,
+        serial_logs=serial_logs,
+        webcams=webcams,
+        bus=bus,
+        clock=clock,
     )

@@ -6,6 +6,7 @@ from typing import Final
 import msgspec
 
 from polyhost.core.errors import (
+    CommandFailed,
     LinkLost,
     MachineFault,
     Malformed,
@@ -60,6 +61,7 @@ STATUSES: Final[Mapping[type[PolyhostError], int]] = {
     NoSpace: 507,
     LinkLost: 503,
     MachineFault: 502,
+    CommandFailed: 500,
     TooSlow: 408,
     Broken: 500,
 }

@@ -169,6 +169,25 @@ def test_temperatures_are_shown_and_set(polyhost: Polyhost) -> None:
     assert polyhost("printers", "temp", "virtual-2", "hotend=9000").code == 2
 
 
+def test_a_serial_log_is_written_while_it_is_on(polyhost: Polyhost, host: Host) -> None:
+    assert polyhost("printers", "log", "virtual-1").err == "virtual-1: its serial log is off\n"
+    assert polyhost("printers", "log", "virtual-1", "on", "--json").json == {
+        "enabled": True,
+        "log": "serial-virtual-1.log",
+    }
+    file = host.data / "log" / "serial-virtual-1.log"
+
+    def is_written() -> bool:
+        polyhost("printers", "send", "virtual-1", "M117 logged")
+        return file.exists() and "M117 logged" in file.read_text()
+
+    _wait(is_written)
+    off = polyhost("printers", "log", "virtual-1", "off")
+    assert off.err == "virtual-1: its serial log is off\n"
+    assert polyhost("printers", "log", "nothing", "on").code == 5
+    assert polyhost("printers", "log", "virtual-1", "maybe").code == 2
+
+
 def test_what_is_sent_is_in_the_console(polyhost: Polyhost) -> None:
     assert polyhost("printers", "send", "virtual-1", "M117 hello", "G28").code == 0
     _wait(lambda: "M117 hello" in polyhost("printers", "console", "virtual-1").out)

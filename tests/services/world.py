@@ -204,7 +204,7 @@ class World:
         self.library = Library(self.data / "files", self.data / "staging", self.data / "thumbnails")
         self.host = await build(
             *(self.config, self.records, self.library, self.reader, self.clock, self.accounts),
-            *(self.driver_for, list, self.bus),
+            *(self.driver_for, list, self.bus, self.data),
         )
         self.files, self.printers, self.runs = self.host.files, self.host.printers, self.host.runs
         self.app_keys = self.host.app_keys
@@ -228,7 +228,8 @@ async def living(world: World) -> AsyncIterator[World]:
     async with AsyncExitStack() as stack:
         stack.callback(world.records.close)
         group = await stack.enter_async_context(asyncio.TaskGroup())
-        parts = (world.runs, world.files, world.accounts, world.app_keys, world.printers)
+        host = world.host
+        parts = (host.runs, host.files, host.accounts, host.app_keys, host.printers, host.system, host.serial_logs)
         tasks = [group.create_task(part.run()) for part in parts]
         try:
             yield world

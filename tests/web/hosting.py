@@ -251,12 +251,12 @@ async def hosted(
         return machines.setdefault(wanted.slug, Machine(wanted.slug, lambda: host.printers))
 
     library = Library(data / "files", data / "staging", data / "thumbnails")
-    host = await build(settings, records, library, NoReader(), clock, accounts, driver_for, list, bus)
+    host = await build(settings, records, library, NoReader(), clock, accounts, driver_for, list, bus, data)
     dialects = (octoprint.DIALECT, native.DIALECT)
     application = Application(host, dialects, doors=doors, local_socket=local_socket)
     one = Hosted(host, application, machines, setup_code, keys)
     # No task group: a fixture begins and ends in different tasks.
-    parts = [asyncio.create_task(part.run()) for part in (host.runs, host.files)]
+    parts = [asyncio.create_task(part.run()) for part in (host.runs, host.files, host.system, host.serial_logs)]
     try:
         if connected:
             for machine in machines.values():

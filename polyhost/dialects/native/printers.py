@@ -66,6 +66,13 @@ class ConsoleView(msgspec.Struct):
     text: str
 
 
+class SerialLogView(msgspec.Struct):
+    """Whether what the printer and the host say is written to a file, and to which of the logs."""
+
+    enabled: bool
+    log: str = ""
+
+
 class NewRun(msgspec.Struct):
     path: str | None = None
 
@@ -199,6 +206,23 @@ def _run(call: Call) -> Encoded:
 async def console(call: Call) -> Encoded:
     lines = call.host.printers.console(call.printer)
     return encoded([ConsoleView(line.at, line.sent, line.text) for line in lines])
+
+
+@routes.get("/native/v1/printers/{slug}/serial-log", needs=Permission.LOOK)
+async def serial_log(call: Call) -> SerialLogView:
+    return _serial_log(call)
+
+
+@routes.put("/native/v1/printers/{slug}/serial-log", needs=Permission.SETTINGS)
+async def switch_serial_log(call: Call) -> SerialLogView:
+    wanted = await call.body(SerialLogView)
+    await call.host.serial_logs.enable(call.printer, wanted.enabled, by=call.caller)
+    return _serial_log(call)
+
+
+def _serial_log(call: Call) -> SerialLogView:
+    logs = call.host.serial_logs
+    return SerialLogView(logs.enabled(call.printer), logs.path_of(call.printer).name)
 
 
 @routes.get("/native/v1/printers/{slug}/follow", needs=Permission.LOOK)

@@ -37,12 +37,16 @@ from polyhost.dialects.octoprint import (
     control,
     files,
     job,
+    languages,
     legacy,
     login,
+    logs,
     plugins,
     printer,
     profiles,
     settings,
+    slicing,
+    system,
     uploads,
     version,
 )
@@ -65,6 +69,10 @@ _routes.include(
     profiles.routes,
     settings.routes,
     plugins.routes,
+    system.routes,
+    logs.routes,
+    languages.routes,
+    slicing.routes,
 )
 
 DIALECT: Final = Dialect("octoprint", _routes, ERRORS, ("/api/", "/downloads/", "/plugin/"))
