@@ -77,7 +77,7 @@ class App:
         records = Records.open(data)
         app = cls(settings, data, records, main_socket)
         clock, bus = SystemClock(), Bus()
-        accounts = _accounts(data, records, clock)
+        accounts = _accounts(data, records, clock, bus)
         if accounts.setup_needed:
             accounts.setup_code = SetupCode(data)
         library = Library(data / "files", data / "staging", data / "thumbnails")
@@ -199,7 +199,7 @@ async def make_first_administrator(data: Path, name: str) -> Account:
     """The same as the setup page does, for whoever holds the data folder; `NotNow` when it is done already."""
     records = Records.open(data)
     try:
-        accounts = _accounts(data, records, SystemClock())
+        accounts = _accounts(data, records, SystemClock(), Bus())
         if not accounts.setup_needed:
             raise NotNow(f"{data} has an administrator already; add users and keys with `polyhost user` and `key`")
         return await _first_administrator(accounts, name)
@@ -213,8 +213,8 @@ async def _first_administrator(accounts: Accounts, name: str) -> Account:
     return Account(user.name, password, api_key)
 
 
-def _accounts(data: Path, records: Records, clock: SystemClock) -> Accounts:
-    return Accounts(records, clock, secret_key(data, may_make=not records.load_keys()))
+def _accounts(data: Path, records: Records, clock: SystemClock, bus: Bus) -> Accounts:
+    return Accounts(records, clock, secret_key(data, may_make=not records.load_keys()), bus)
 
 
 def _ports() -> list[Port]:

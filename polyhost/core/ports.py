@@ -11,7 +11,7 @@ from polyhost.core.file import Analysis, File, LayerIndex, Metadata
 from polyhost.core.handling import Handling
 from polyhost.core.job import Prints, Run
 from polyhost.core.printer import Snapshot
-from polyhost.core.user import ApiKey, User
+from polyhost.core.user import ApiKey, Remembered, User
 
 
 class Clock(Protocol):
@@ -246,6 +246,18 @@ class AccountRecords(Protocol):
 
     async def note_key_uses(self, used_at: Mapping[str, float]) -> None:
         """By id.  Not durable at once."""
+
+    def load_remembered(self) -> list[Remembered]:
+        """Blocking, for the start, as the next one."""
+
+    def load_user_settings(self) -> dict[str, bytes]: ...
+
+    async def keep_remembered(self, remembered: Remembered, gone: Sequence[bytes]) -> None:
+        """And drop those whose digests are `gone`, in one."""
+
+    async def drop_remembered(self, digests: Sequence[bytes]) -> None: ...
+
+    async def keep_user_settings(self, name: str, body: bytes) -> None: ...
 
 
 class Staged(Protocol):

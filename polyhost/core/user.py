@@ -45,6 +45,10 @@ MAY: Final = {
 }
 
 
+def weaker(one: Role, other: Role) -> Role:
+    return min(one, other, key=POWER.__getitem__)
+
+
 class User(msgspec.Struct, frozen=True):
     """A person (or program) with a password.  The password's hash stays in storage."""
 
@@ -65,6 +69,14 @@ class ApiKey(msgspec.Struct, frozen=True):
     created_at: float = 0.0
     last_used_at: float | None = None
     ends_at: float | None = None
+
+
+class Remembered(msgspec.Struct, frozen=True):
+    """A log-in that outlives the server, by the hash of what brings it back.  `ends_at` is seconds since the epoch."""
+
+    digest: bytes
+    user: str
+    ends_at: float
 
 
 class Caller(msgspec.Struct, frozen=True):

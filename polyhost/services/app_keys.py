@@ -18,8 +18,9 @@ from polyhost.core.errors import Malformed, NotAllowed, NotFound, TooMany
 from polyhost.core.events import AppKeyRequested, AppKeyRequestEnded
 from polyhost.core.ports import Clock
 from polyhost.core.user import Caller, Permission, Role
-from polyhost.services.accounts import Accounts, checked_app_name, network_of
+from polyhost.services.accounts import Accounts, manages_accounts
 from polyhost.services.bus import Bus
+from polyhost.services.passwords import checked_app_name, network_of
 from polyhost.services.throttle import Throttle
 
 log = logging.getLogger(__name__)
@@ -174,7 +175,7 @@ class AppKeys:
 
     def _open_to(self, by: Caller) -> list[tuple[bytes, _Asked]]:
         """What `by` may decide, and nobody has."""
-        everybodys = by.may(Permission.ACCOUNTS)
+        everybodys = manages_accounts(by)
         return [
             (digest, asked)
             for digest, asked in self._asked.items()

@@ -11,7 +11,7 @@ import functools
 import logging
 import os
 import sqlite3
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Final, NamedTuple, Self, TypeVar
@@ -23,8 +23,8 @@ from polyhost.core.errors import Damaged, NoSpace, NotNow, PolyhostError
 from polyhost.core.file import Analysis, File, Metadata
 from polyhost.core.job import ENDED, Prints, Run, RunState
 from polyhost.core.ports import OnDisk, StoredFile
-from polyhost.core.user import ApiKey, Role, User
-from polyhost.storage import schema
+from polyhost.core.user import ApiKey, Remembered, User
+from polyhost.storage import accounts, schema
 
 log = logging.getLogger(__name__)
 
@@ -172,54 +172,40 @@ class Records:
     # Accounts
 
     def load_users(self) -> list[tuple[User, str]]:
-        return self._read(
-            lambda c: [
-                (User(name, Role(role), bool(active), created_at), password)
-                for name, role, active, created_at, password in c.execute(
-                    "SELECT name, role, active, created_at, password FROM users ORDER BY name"
-                )
-            ]
-        )
+        return self._read(accounts.users)
 
     def load_keys(self) -> list[tuple[ApiKey, bytes]]:
-        return self._read(
-            lambda c: [
-                (ApiKey(row[0], row[1], Role(row[2]), row[3], tuple(row[4].split()), row[5], row[6], row[7]), row[8])
-                for row in c.execute(
-                    "SELECT id, user, role, app, printers, created_at, last_used_at, ends_at, digest FROM api_keys"
-                    " ORDER BY created_at"
-                )
-            ]
-        )
+        return self._read(accounts.keys)
+
+    def load_remembered(self) -> list[Remembered]:
+        return self._read(accounts.remembered)
+
+    def load_user_settings(self) -> dict[str, bytes]:
+        return self._read(accounts.user_settings)
 
     async def keep_user(self, user: User, password_hash: str) -> None:
-        await self._execute(
-            "INSERT INTO users (name, role, active, created_at, password) VALUES (?, ?, ?, ?, ?) ON CONFLICT (name)"
-            " DO UPDATE SET role = excluded.role, active = excluded.active, password = excluded.password",
-            (user.name, user.role.value, user.active, user.created_at, password_hash),
-        )
+        await self.change(lambda c: accounts.keep_user(c, user, password_hash))
 
     async def drop_user(self, name: str) -> None:
         await self._execute("DELETE FROM users WHERE name = ?", (name,))
 
     async def keep_key(self, key: ApiKey, digest: bytes) -> None:
-        await self._execute(
-            "INSERT INTO api_keys (id, digest, user, role, app, printers, created_at, last_used_at, ends_at)"
-            " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
-            (
-                *(key.id, digest, key.user, key.role.value, key.app, " ".join(key.printers)),
-                *(key.created_at, key.last_used_at, key.ends_at),
-            ),
-        )
+        await self.change(lambda c: accounts.keep_key(c, key, digest))
 
     async def drop_key(self, key_id: str) -> None:
         await self._execute("DELETE FROM api_keys WHERE id = ?", (key_id,))
 
     async def note_key_uses(self, used_at: Mapping[str, float]) -> None:
-        values = [(at, key_id) for key_id, at in used_at.items()]
-        await self.change(
-            lambda c: c.executemany("UPDATE api_keys SET last_used_at = ? WHERE id = ?", values), durable=False
-        )
+        await self.change(lambda c: accounts.note_key_uses(c, used_at), durable=False)
+
+    async def keep_remembered(self, remembered: Remembered, gone: Sequence[bytes]) -> None:
+        await self.change(lambda c: accounts.keep_remembered(c, remembered, gone))
+
+    async def drop_remembered(self, digests: Sequence[bytes]) -> None:
+        await self.change(lambda c: accounts.drop_remembered(c, digests))
+
+    async def keep_user_settings(self, name: str, body: bytes) -> None:
+        await self._execute("INSERT OR REPLACE INTO user_settings (name, body) VALUES (?, ?)", (name, body))
 
     # Printers
 

@@ -8,6 +8,7 @@ import pytest
 
 from polyhost.core.errors import Malformed, NotAllowed, NotFound, NotNow, SetupNeeded, TooMany
 from polyhost.core.user import GUEST, Permission, Role
+from polyhost.services.accounts import LOCAL
 from polyhost.storage.secret import SetupCode
 from tests.services.world import ADMIN, World, living
 
@@ -150,14 +151,14 @@ async def test_a_revoked_key_and_a_demoted_user_lose_at_once(ready: World) -> No
     key, secret = await accounts.add_key("oz", None, "", (), None, ADMIN)
     session = await accounts.log_in("oz", "battery staple", "10.0.0.1")
     assert accounts.caller_of_key(secret).role is Role.OPERATOR
-    await accounts.set_role("oz", Role.VIEWER, ADMIN)
+    await accounts.change_user("oz", Role.VIEWER, None, ADMIN)
     assert accounts.caller_of_key(secret).role is Role.VIEWER
     assert accounts.session(session.id) is None
-    await accounts.set_active("oz", False, ADMIN)
+    await accounts.change_user("oz", None, False, ADMIN)
     assert accounts.caller_of_key(secret) == GUEST
     with pytest.raises(NotAllowed):
         await accounts.log_in("oz", "battery staple", "10.0.0.1")
-    await accounts.set_active("oz", True, ADMIN)
+    await accounts.change_user("oz", None, True, ADMIN)
     assert accounts.caller_of_key(secret).role is Role.VIEWER
     of_key = accounts.begin_session(accounts.caller_of_key(secret))
     await accounts.revoke_key(key.id, ADMIN)
@@ -184,7 +185,7 @@ async def test_nobody_gives_more_than_they_have(ready: World) -> None:
         accounts.set_password("ada", PASSWORD, oz),
         accounts.add_user("eve", Role.VIEWER, PASSWORD, oz),
         accounts.remove_user("ada", oz),
-        accounts.set_role("oz", Role.ADMINISTRATOR, oz),
+        accounts.change_user("oz", Role.ADMINISTRATOR, None, oz),
         accounts.add_key("", None, "", (), None, GUEST),
     ):
         with pytest.raises(NotAllowed):
@@ -209,16 +210,18 @@ async def test_one_changes_ones_password_with_the_old_one(ready: World) -> None:
 async def test_somebody_always_administers(ready: World) -> None:
     accounts = ready.accounts
     for locking_out in (
-        accounts.remove_user("ada", ADMIN),
-        accounts.set_role("ada", Role.OPERATOR, ADMIN),
-        accounts.set_active("ada", False, ADMIN),
+        lambda: accounts.remove_user("ada", LOCAL),
+        lambda: accounts.change_user("ada", Role.OPERATOR, None, ADMIN),
+        lambda: accounts.change_user("ada", None, False, ADMIN),
     ):
         with pytest.raises(NotNow, match="last administrator"):
-            await locking_out
+            await locking_out()
     await accounts.add_user("eve", Role.ADMINISTRATOR, PASSWORD, ADMIN)
-    await accounts.remove_user("ada", ADMIN)
-    with pytest.raises(NotFound):
+    with pytest.raises(Malformed, match="themselves"):
         await accounts.remove_user("ada", ADMIN)
+    await accounts.remove_user("ada", LOCAL)
+    with pytest.raises(NotFound):
+        await accounts.remove_user("ada", LOCAL)
 
 
 @pytest.mark.parametrize("name", ["", " ada", "a\nb", "a/b", "a" * 65, "\u202eeve", "\ud800"])

@@ -85,7 +85,7 @@ async def test_a_key_that_nobody_fetches_is_not_made(ready: World) -> None:
 async def test_rights_lost_after_the_decision_count(ready: World) -> None:
     request, token = ready.app_keys.ask("My App", "", "", HERE)
     ready.app_keys.decide(request.id, True, OPERATOR)
-    await ready.accounts.set_role("oz", Role.VIEWER, ADMIN)
+    await ready.accounts.change_user("oz", Role.VIEWER, None, ADMIN)
     with pytest.raises(NotAllowed):
         await ready.app_keys.poll(token, HERE)
     assert ready.accounts.keys(ADMIN, user="oz") == []

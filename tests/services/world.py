@@ -200,7 +200,7 @@ class World:
     async def build(self) -> None:
         self.records = Records.open(self.data)
         key = secret_key(self.data, may_make=not self.records.load_keys())
-        self.accounts = Accounts(self.records, self.clock, key)
+        self.accounts = Accounts(self.records, self.clock, key, self.bus)
         self.library = Library(self.data / "files", self.data / "staging", self.data / "thumbnails")
         self.host = await build(
             *(self.config, self.records, self.library, self.reader, self.clock, self.accounts),

@@ -216,7 +216,7 @@ async def _furnish(data: Path) -> dict[Role, str]:
         made = Path(folder.name)
         records = Records.open(made)
         try:
-            accounts = Accounts(records, SystemClock(), secret_key(made, may_make=True))
+            accounts = Accounts(records, SystemClock(), secret_key(made, may_make=True), Bus())
             await accounts.first_administrator("root", "correct horse")
             keys = {role: (await accounts.add_key("root", role, "", (), None, LOCAL))[1] for role in Role}
         finally:
@@ -243,7 +243,7 @@ async def hosted(
     records = Records.open(data)
     clock, bus = SystemClock(), Bus()
     setup_code = SetupCode(data)
-    accounts = Accounts(records, clock, secret_key(data, may_make=True))
+    accounts = Accounts(records, clock, secret_key(data, may_make=True), bus)
     accounts.setup_code = setup_code
     machines: dict[str, Machine] = {}
 

@@ -74,13 +74,11 @@ async def change_user(call: Call) -> User:
     accounts, name, by = call.host.accounts, call.params["name"], call.caller
     if wanted.role is None and wanted.active is None and wanted.password is None:
         raise Malformed("give a role, active or a password")
-    if wanted.role is not None:
-        await accounts.set_role(name, wanted.role, by=by)
-    if wanted.active is not None:
-        await accounts.set_active(name, wanted.active, by=by)
-    if wanted.password is not None:
-        await accounts.set_password(name, wanted.password, by=by, current=wanted.current)
-    return accounts.user(name)
+    if wanted.role is None and wanted.active is None and wanted.password is not None:
+        address = call.peer.address
+        await accounts.set_password(name, wanted.password, by=by, current=wanted.current, address=address)
+        return accounts.user(name)
+    return await accounts.change_user(name, wanted.role, wanted.active, by=by, password=wanted.password)
 
 
 @routes.delete("/native/v1/users/{name}", needs=Permission.ACCOUNTS)

@@ -12,7 +12,7 @@ from polyhost.core.errors import Malformed
 from polyhost.core.user import GUEST, Caller, Role
 from polyhost.dialects.octoprint.commands import Flag
 from polyhost.dialects.octoprint.permissions import GROUPS, keys_of, needs_of
-from polyhost.services.accounts import Session
+from polyhost.services.sessions import Session
 from polyhost.web.answers import Encoded, Headers, encoded
 from polyhost.web.call import Call, truth_of
 from polyhost.web.guard import cookies_of, csrf_cookie, session_cookie
