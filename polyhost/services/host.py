@@ -16,6 +16,7 @@ from polyhost.services.files import Files, Reader
 from polyhost.services.logs import Logs
 from polyhost.services.preferences import Preferences
 from polyhost.services.printers import Port, PrinterRecords, Printers
+from polyhost.services.probing import Probing
 from polyhost.services.profiles import Profiles
 from polyhost.services.runs import Runs
 from polyhost.services.serial_log import SerialLogs
@@ -44,6 +45,7 @@ class Host:
     system: System
     logs: Logs
     serial_logs: SerialLogs
+    probing: Probing
     webcams: Webcams
     bus: Bus
     clock: Clock
@@ -88,6 +90,7 @@ async def build(
         system=system,
         logs=logs,
         serial_logs=serial_logs,
+        probing=Probing(),
         webcams=webcams,
         bus=bus,
         clock=clock,

@@ -24,6 +24,15 @@ statuses, fields and kinds of numbers, except where we differ on purpose:
 - ``history`` of one heater has its ``time``, and ``/api/connection`` a rate for the virtual printer.
 - Texts say their charset; ``If-Range`` is heeded; a ``Range`` that is none is ignored. What changed in the same
   second has an ``ETag`` and no ``Last-Modified``, and so has an entry, which its print counts change too.
+- The owner's commands are lists of words that no shell sees. ``shutdown`` and ``reboot`` are 409 while something
+  prints, unless the URL says ``force=true``; there is no safe mode. One that fails says why in its 500.
+- ``/api/system/info`` reaches out to nobody, and ``usage`` names the folders that this host has: uploads and logs.
+- A log is downloaded where upstream redirects to it, its last 5 MB at the most; how much is logged is what the host
+  was started with, so another level is 415, and so is a language pack, for there are no pages to translate.
+- ``/api/util/test`` asks with GET, HEAD or OPTIONS, follows no redirect and creates no folder; what upstream meets
+  with 500 there is 400. Nobody has to answer on ``udp``, there or here.
+- Only ids behind which something stands are in the list of plugins; nothing can be installed, and ``check`` for
+  updates asks nobody.
 - Slashes may be doubled, and one may end a path.
 - ``/api/printer/heater`` and ``/feeder`` are there, and ``/api/printer/sd`` is open, as in the first version.
 """
@@ -48,7 +57,9 @@ from polyhost.dialects.octoprint import (
     slicing,
     system,
     uploads,
+    util,
     version,
+    wizard,
 )
 from polyhost.dialects.octoprint.errors import ERRORS
 from polyhost.web.routes import Dialect, Routes
@@ -73,6 +84,8 @@ _routes.include(
     logs.routes,
     languages.routes,
     slicing.routes,
+    util.routes,
+    wizard.routes,
 )
 
 DIALECT: Final = Dialect("octoprint", _routes, ERRORS, ("/api/", "/downloads/", "/plugin/"))

@@ -23,14 +23,14 @@ PLUGIN: Final = "plugin"  # a source of upstream's; no plugin of ours brings com
 SOURCES: Final = (Source.CORE, PLUGIN, Source.CUSTOM)
 
 
-class Spec(msgspec.Struct, omit_defaults=True):
+class Spec(msgspec.Struct):
     """A divider has neither a name nor a question."""
 
     action: str
     source: str
     resource: str
-    name: str | None = None
-    confirm: str | None = None
+    name: str | msgspec.UnsetType = msgspec.UNSET
+    confirm: str | msgspec.UnsetType = msgspec.UNSET
 
 
 class Commands(msgspec.Struct):
@@ -62,7 +62,7 @@ def spec_of(command: Command, base: str) -> Spec:
     resource = f"{base}/api/system/commands/{command.source}/{command.action}"
     if command.is_divider:
         return Spec(command.action, command.source, resource)
-    return Spec(command.action, command.source, resource, command.name, command.confirm or None)
+    return Spec(command.action, command.source, resource, command.name, command.confirm or msgspec.UNSET)
 
 
 def specs_of(call: Call, source: str) -> list[Spec]:
