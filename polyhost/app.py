@@ -128,6 +128,7 @@ class App:
                         "commands of the owner's": self.host.system.run,
                         "logs": self.host.logs.run,
                         "serial logs": self.host.serial_logs.run,
+                        **{kind.__name__.lower(): part.run for kind, part in application.parts.items()},
                     }.items()
                 ]
                 await self.host.runs.until_heard(HEAR_S)

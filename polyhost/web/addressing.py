@@ -16,7 +16,7 @@ Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 _HOST: Final = re.compile(r"(\[[0-9A-Fa-f:.]{2,45}\]|[A-Za-z0-9_](?:[A-Za-z0-9_.-]{0,252}))(?::(\d{1,5}))?")
 _PREFIX: Final = re.compile(r"/p/([^/]+)(/.*)?", re.DOTALL)
 _SCRIPT_NAME: Final = re.compile(r"(?:/[A-Za-z0-9._~-]+)+")
-_DEFAULT_PORTS: Final = {"http": 80, "https": 443}
+DEFAULT_PORTS: Final = {"http": 80, "https": 443}
 
 
 class HostHeader(NamedTuple):
@@ -80,7 +80,7 @@ class Peers:
     def peer(
         self, client: str, server: tuple[str, int | None] | None, scheme: str, headers: dict[bytes, bytes]
     ) -> Peer:
-        port = (server[1] if server else None) or _DEFAULT_PORTS.get(scheme, 80)
+        port = (server[1] if server else None) or DEFAULT_PORTS.get(scheme, 80)
         here = server[0] if server and server[1] else "localhost"
         host = host_header_of(_text(headers.get(b"host")))
         root = ""
@@ -88,7 +88,7 @@ class Peers:
         if self._proxies and self._trusted(client):
             host = host_header_of(_last(headers.get(b"x-forwarded-host"))) or host
             said = _last(headers.get(b"x-forwarded-proto")) or _text(headers.get(b"x-scheme"))
-            scheme = said.lower() if said.lower() in _DEFAULT_PORTS else scheme
+            scheme = said.lower() if said.lower() in DEFAULT_PORTS else scheme
             script_name = _text(headers.get(b"x-script-name")).rstrip("/")
             root = script_name if _SCRIPT_NAME.fullmatch(script_name) else ""
             address = self._client(headers.get(b"x-forwarded-for"), client)
@@ -98,6 +98,13 @@ class Peers:
         if host is None:
             host = HostHeader(f"[{here}]" if ":" in here else here, port)
         return Peer(address, scheme, host, root)
+
+    def is_shared(self, address: str) -> bool:
+        """Whether many may stand behind `address`: it is this computer's own, or that of a trusted proxy."""
+        try:
+            return ipaddress.ip_address(address).is_loopback or self._trusted(address)
+        except ValueError:
+            return not address  # a Unix socket has none
 
     def _client(self, forwarded_for: bytes | None, peer: str) -> str:
         """The nearest address in front of our own proxies."""
@@ -119,10 +126,21 @@ class Peers:
         return any(ip in network for network in self._proxies if network.version == ip.version)
 
 
+def network_of(address: str) -> str:
+    """What counts as one address: an IPv6 client has a /64 to itself."""
+    try:
+        ip = ipaddress.ip_address(address)
+    except ValueError:
+        return address
+    if isinstance(ip, ipaddress.IPv6Address) and ip.ipv4_mapped is None:
+        return str(ipaddress.ip_network((ip, 64), strict=False))
+    return str(ip)
+
+
 def base_url(peer: Peer) -> str:
     """Scheme, host and root; nothing after it, and no port that the scheme implies."""
     name, port = peer.host
-    port_text = "" if port is None or port == _DEFAULT_PORTS.get(peer.scheme) else f":{port}"
+    port_text = "" if port is None or port == DEFAULT_PORTS.get(peer.scheme) else f":{port}"
     return f"{peer.scheme}://{name}{port_text}{peer.root}"
 
 

@@ -21,10 +21,12 @@ from polyhost.services.host import Host
 from polyhost.web.addressing import KnownHosts, Peer, Peers, below_root, split_prefix
 from polyhost.web.answers import Answer, Encoded, Headers, Latest, Stored, Streamed, encoded, no_content, unchanged
 from polyhost.web.bodies import ClientGone, Receive
-from polyhost.web.call import Call, Scope
-from polyhost.web.errors import Broken, NoRoute, TooSlow, WrongMethod
+from polyhost.web.call import Call, Kit, Scope
+from polyhost.web.errors import Broken, NoRoute, NotASocket, TooSlow, WrongMethod
 from polyhost.web.guard import Guard
-from polyhost.web.routes import Dialect, Route, Router
+from polyhost.web.routes import Dialect, Part, Place, Route, Router, SocketRoute
+from polyhost.web.socket_connection import EXTENSION
+from polyhost.web.sockets import BROKEN, POLICY, TRY_LATER, Crowded, Seats, Socket, SocketClosed
 
 log = logging.getLogger(__name__)
 
@@ -57,18 +59,20 @@ class Application:
         self.host = host
         self.dialects = tuple(dialects)
         self.closing = asyncio.Event()  # streams without an end stop when this is set
-        self._latest = Latest(_KEPT_ANSWERS)
-        self._lists = Latest(_KEPT_LISTS)
         self._router = Router(dialects)
         by_name = {dialect.name: dialect for dialect in dialects}
         self._doors = {port: by_name[name] for port, name in (doors or {}).items()}
         self._peers = Peers(host.config.access.proxies)
         self._origins = frozenset(origin.encode() for origin in host.config.access.allow_origins)
         self._guard = Guard(host, KnownHosts(host.config.server.hosts), local_socket)
+        parts = [make(host) for dialect in dialects for make in dialect.parts]
+        self.parts: Mapping[type, Part] = {type(part): part for part in parts}  # these have to run beside the answers
+        latest, lists = Latest(_KEPT_ANSWERS), Latest(_KEPT_LISTS)
+        self._kit = Kit(latest, lists, Seats(), self.parts, self._origins, self._peers.is_shared)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
-            await send({"type": "websocket.close", "code": 1008})
+        if scope["type"] == "websocket":
+            await self._socket(scope, receive, send)
             return
         started = False
 
@@ -110,28 +114,89 @@ class Application:
     ) -> Answer:
         if scope["method"] == "OPTIONS" and b"access-control-request-method" in headers:
             return self._preflight(headers)
-        slug, below = split_prefix(path)
-        call = Call(self.host, scope, receive, headers, peer, slug, self._latest, self._lists)
-        self._guard.identify(call)
-        found = self._router.find(below)
-        route = None
-        if found is not None:
-            place, call.params = found
-            route = place.methods.get("GET" if scope["method"] == "HEAD" else scope["method"])
-        if call.caller.is_guest and not (route and route.before_setup) and self.host.accounts.setup_needed:
-            raise SetupNeeded("setup needed: open /setup on this host, or run polyhost init")
-        if found is None:
+        call, place = self._call(scope, receive, headers, peer, path)
+        method = "GET" if scope["method"] == "HEAD" else scope["method"]
+        route = place.methods.get(method) if place is not None else None
+        self._check_set_up(call, route)
+        if place is None:
             raise NoRoute(f"nothing is served at {path}")
         if route is None:
-            allowed = found[0].allowed()
+            allowed = place.allowed()
+            if not allowed:
+                raise NotASocket('Can "Upgrade" only to "WebSocket".')
             raise WrongMethod(f"{scope['method']} is not for {path}; use {' or '.join(allowed)}", allowed)
         if not route.token_in_form:
             self._guard.check_forgery(call)
         _check_permission(call, route)
-        if slug is not None:
-            self._check_printer(slug, named=route.needs is not None)
+        if call.prefixed is not None:
+            self._check_printer(call.prefixed, named=route.needs is not None)
         answer = await route.handler(call)
         return answer if isinstance(answer, Answer) else encoded(answer)
+
+    def _call(
+        self, scope: Scope, receive: Receive, headers: dict[bytes, bytes], peer: Peer, path: str
+    ) -> tuple[Call, Place | None]:
+        """A call whose caller is known, and what is at its path."""
+        slug, below = split_prefix(path)
+        call = Call(self.host, scope, receive, headers, peer, slug, self._kit)
+        self._guard.identify(call)
+        found = self._router.find(below)
+        if found is None:
+            return call, None
+        place, call.params = found
+        return call, place
+
+    def _check_set_up(self, call: Call, route: Route | SocketRoute | None) -> None:
+        before_setup = isinstance(route, Route) and route.before_setup
+        if call.caller.is_guest and not before_setup and self.host.accounts.setup_needed:
+            raise SetupNeeded("setup needed: open /setup on this host, or run polyhost init")
+
+    # Sockets
+
+    async def _socket(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Open a WebSocket for its route, or refuse it as a request to that path would be."""
+        headers = dict(scope["headers"])
+        client = scope.get("client")
+        scheme = {"ws": "http", "wss": "https"}.get(scope["scheme"], "http")
+        peer = self._peers.peer(client[0] if client else "", scope.get("server"), scheme, headers)
+        path = ""
+        try:
+            path = below_root(_path(scope), peer.root)
+            call, place = self._call(scope, receive, headers, peer, path)
+            route = place.socket if place is not None else None
+            call.check_origin()
+            self._check_set_up(call, route)
+            if place is None:
+                raise NoRoute(f"nothing is served at {path}")
+            if route is None:
+                raise NotASocket(f"{path} is not for WebSockets")
+            _check_permission(call, route)
+            if call.prefixed is not None:
+                self._check_printer(call.prefixed, named=route.needs is not None)
+        except PolyhostError as error:
+            answer = self._owner(path, scope).errors.answer(error)
+            start = {"type": "websocket.http.response.start", "status": answer.status}
+            await send({**start, "headers": [*answer.headers, NOSNIFF]})
+            await send({"type": "websocket.http.response.body", "body": answer.body})
+            return
+        await receive()  # "websocket.connect"
+        await send({"type": "websocket.accept"})
+        socket = Socket(scope["extensions"][EXTENSION], receive)
+        try:
+            with call.take_seat():
+                await route.handler(call, socket)
+            socket.close()
+        except Crowded as crowded:
+            socket.close(TRY_LATER, str(crowded))
+        except SocketClosed:
+            pass
+        except PolyhostError as error:
+            socket.close(POLICY, str(error))
+        except Exception:  # the end of the world: a socket must not take the server with it
+            log.exception("the socket %s broke", path)
+            socket.close(BROKEN, "something broke on this host; its log says what")
+
+    # Around both
 
     def _check_printer(self, slug: str, *, named: bool) -> None:
         """`NotFound` unless there is that printer; with those there are if `named`, which no stranger may hear."""
@@ -212,9 +277,10 @@ class Application:
         await send({"type": "http.response.body", "body": b""})
 
 
-def _check_permission(call: Call, route: Route) -> None:
+def _check_permission(call: Call, route: Route | SocketRoute) -> None:
     """`NotAllowed` unless the caller may, or may still show a key in the body."""
-    key_may_follow = route.key_in_body and call.caller.is_guest and call.media_type == "multipart/form-data"
+    may_come_late = isinstance(route, Route) and route.key_in_body
+    key_may_follow = may_come_late and call.caller.is_guest and call.media_type == "multipart/form-data"
     if route.needs is None or key_may_follow:
         return
     if route.about_printer or "slug" in call.params:

@@ -1,7 +1,8 @@
 """One request, as a route sees it."""
 
 import urllib.parse
-from collections.abc import AsyncGenerator, Mapping, MutableMapping
+from collections.abc import AsyncGenerator, Callable, Mapping, MutableMapping
+from dataclasses import dataclass
 from typing import Any, Final, TypeVar
 
 from polyhost.core.errors import Malformed, NotAllowed, Unsupported
@@ -9,8 +10,10 @@ from polyhost.core.user import GUEST, Caller, Permission
 from polyhost.services.host import Host
 from polyhost.services.printers import Printer
 from polyhost.web import bodies
-from polyhost.web.addressing import Peer, base_url
+from polyhost.web.addressing import DEFAULT_PORTS, Peer, base_url, host_header_of, network_of
 from polyhost.web.answers import Latest
+from polyhost.web.errors import Foreign
+from polyhost.web.sockets import Seat, Seats
 
 T = TypeVar("T")
 Scope = MutableMapping[str, Any]
@@ -25,6 +28,23 @@ def truth_of(value: object) -> bool:
     return str(value).lower() in _TRUE
 
 
+@dataclass(frozen=True, slots=True)
+class Kit:
+    """What an application keeps between its calls, and lends to each.
+
+    Small answers, one for each printer, are kept in `latest`, and long ones, for which the client's own words may be
+    part of the key, in `lists`.  `origins` are those of foreign pages that may call.  `is_shared` says of an address
+    whether many may stand behind it.
+    """
+
+    latest: Latest
+    lists: Latest
+    seats: Seats
+    parts: Mapping[type, object]
+    origins: frozenset[bytes]
+    is_shared: Callable[[str], bool]
+
+
 class Call:
     """A request whose caller is known.
 
@@ -32,14 +52,13 @@ class Call:
     """
 
     __slots__ = (
+        "_kit",
         "_query",
         "_receive",
         "caller",
         "csrf",
         "headers",
         "host",
-        "latest",
-        "lists",
         "params",
         "peer",
         "prefixed",
@@ -54,21 +73,15 @@ class Call:
         headers: dict[bytes, bytes],
         peer: Peer,
         prefixed: str | None,
-        latest: Latest,
-        lists: Latest,
+        kit: Kit,
     ) -> None:
-        """`prefixed` is the slug of a path that began with ``/p/<slug>``.
-
-        What routes keep outlives the request: small answers, one for each printer, in `latest`, and long ones, for
-        which the client's own words may be part of the key, in `lists`.
-        """
+        """`prefixed` is the slug of a path that began with ``/p/<slug>``."""
         self.host = host
         self.scope = scope
         self.headers = headers
         self.peer = peer
         self.prefixed = prefixed
-        self.latest = latest
-        self.lists = lists
+        self._kit = kit
         self.params: dict[str, str] = {}
         self.caller: Caller = GUEST
         self.csrf = ""  # the token of the cookie's session, when that is who calls
@@ -108,6 +121,39 @@ class Call:
         if not dot or first.isdigit():
             return None
         return next((printer.slug for printer in self.host.printers.all() if printer.slug == first), None)
+
+    def part(self, kind: type[T]) -> T:
+        """The dialect's own part of that class (`polyhost.web.routes.Part`)."""
+        part = self._kit.parts[kind]
+        assert isinstance(part, kind)
+        return part
+
+    @property
+    def latest(self) -> Latest:
+        """Small answers that are kept, one for each printer."""
+        return self._kit.latest
+
+    @property
+    def lists(self) -> Latest:
+        """Long answers that are kept; the client's own words may be part of their key."""
+        return self._kit.lists
+
+    def take_seat(self) -> Seat:
+        """A place among the sockets of this host; `polyhost.web.sockets.Crowded` when there is none."""
+        address = self.peer.address
+        return self._kit.seats.take(network_of(address), bounded=not self._kit.is_shared(address))
+
+    def check_origin(self) -> None:
+        """`Foreign` unless the page that asks is ours, is one of those that may, or there is none (S8)."""
+        origin = self.headers.get(b"origin")
+        if origin is None or origin in self._kit.origins:
+            return
+        scheme, _, rest = origin.decode("latin-1").partition("://")
+        asking, asked = host_header_of(rest), self.peer.host
+        usual = DEFAULT_PORTS.get(scheme.lower())
+        ours = asked.port or DEFAULT_PORTS.get(self.peer.scheme)
+        if usual is None or asking is None or (asking.name, asking.port or usual) != (asked.name, ours):
+            raise Foreign("pages of this origin may not call; access.allow_origins names those that may")
 
     @property
     def printer(self) -> Printer:

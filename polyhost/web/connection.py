@@ -34,6 +34,7 @@ class Connection(HttpToolsProtocol):
     _fields = 0
     _size = 0
     _refused = False
+    _upgraded = False  # the connection is a WebSocket's now
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
         super().connection_made(transport)
@@ -47,7 +48,7 @@ class Connection(HttpToolsProtocol):
         if self._in_head:
             self._unread += len(data)
         super().data_received(data)
-        if self.transport.is_closing() or not self._in_head:
+        if self._upgraded or self.transport.is_closing() or not self._in_head:
             return
         # The parser keeps an unfinished field to itself, so it is counted here.
         if self._unread > MAX_HEAD + MAX_DATA_LINE:
@@ -89,6 +90,15 @@ class Connection(HttpToolsProtocol):
         super().on_response_complete()
         if not self._in_head and not self.transport.is_closing():
             self._set_timer(LINGER_S)  # the client is still sending a body that nobody will read
+
+    def _should_upgrade(self) -> bool:
+        """RFC 6455, 4.2.1: a GET.  With any other method it is a request like others."""
+        return self.parser.get_method() == b"GET" and super()._should_upgrade()
+
+    def handle_websocket_upgrade(self) -> None:
+        self._upgraded = True
+        self._stop_timer()
+        super().handle_websocket_upgrade()
 
     def send_400_response(self, msg: str) -> None:
         if not self._refused:

@@ -35,6 +35,14 @@ class WrongMethod(Malformed):
         self.allowed = allowed
 
 
+class NotASocket(Malformed):
+    """The path is for WebSockets, and this was a plain request; or the other way round."""
+
+
+class Foreign(NotAllowed):
+    """The page that asks is of another origin, and not of one that may (S8)."""
+
+
 class Misdirected(NotAllowed):
     """A cookie came with a host name that is not ours: some page may be pretending to be us."""
 

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Protocol
 
 import msgspec
 
@@ -11,10 +11,13 @@ from polyhost.core.user import Permission
 from polyhost.web.answers import Answer
 
 if TYPE_CHECKING:
+    from polyhost.services.host import Host
     from polyhost.web.call import Call
     from polyhost.web.errors import ErrorTable
+    from polyhost.web.sockets import Socket
 
 Handler = Callable[["Call"], Awaitable[Answer | msgspec.Struct]]
+SocketHandler = Callable[["Call", "Socket"], Awaitable[None]]
 
 _FIELD: Final = re.compile(r"\{(\w+)(:path)?\}")
 
@@ -40,12 +43,23 @@ class Route:
     token_in_form: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class SocketRoute:
+    """A path where clients open WebSockets; the socket lasts as long as its handler.  Fields as those of `Route`."""
+
+    path: str
+    handler: SocketHandler
+    needs: Permission | None
+    about_printer: bool = True
+
+
 class Routes:
     """A dialect's table.  Every route says what it needs, or that it is an open door."""
 
     def __init__(self, *, about_printer: bool = True) -> None:
         """`about_printer`: a request means one printer even where the path names none."""
         self.all: list[Route] = []
+        self.sockets: list[SocketRoute] = []
         self._about_printer = about_printer
 
     def add(
@@ -104,27 +118,53 @@ class Routes:
     def delete(self, path: str, *, needs: Permission) -> Callable[[Handler], Handler]:
         return self.add("DELETE", path, needs=needs)
 
+    def socket(
+        self, path: str, *, needs: Permission | None = None, open_door: bool = False
+    ) -> Callable[[SocketHandler], SocketHandler]:
+        """A WebSocket at `path`; at an open door the handler asks who it is."""
+        if (needs is None) != open_door:
+            raise TypeError(f"the socket {path} must say what it needs, or that it is an open door")
+
+        def added(handler: SocketHandler) -> SocketHandler:
+            self.sockets.append(SocketRoute(path, handler, needs, self._about_printer))
+            return handler
+
+        return added
+
     def include(self, *tables: "Routes") -> None:
         for table in tables:
             self.all.extend(table.all)
+            self.sockets.extend(table.sockets)
+
+
+class Part(Protocol):
+    """What a dialect does besides answering, and keeps between its answers, for as long as the host runs."""
+
+    async def run(self) -> None:
+        """Until cancelled; run again when it breaks."""
 
 
 @dataclass(frozen=True, slots=True)
 class Dialect:
-    """One API: its routes, its words for errors, and the paths below which even unknown paths are its own."""
+    """One API: its routes, its words for errors, and the paths below which even unknown paths are its own.
+
+    Of each of `parts` there is one for each application; routes reach it by its class, `Call.part`.
+    """
 
     name: str
     routes: Routes
     errors: "ErrorTable"
     prefixes: tuple[str, ...]
+    parts: tuple[Callable[["Host"], Part], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """What is served at one path: the routes by method, and whose they are."""
+    """What is served at one path: the routes by method, the one for sockets, and whose they are."""
 
     dialect: Dialect
     methods: dict[str, Route]
+    socket: SocketRoute | None = None
 
     def allowed(self) -> tuple[str, ...]:
         names = {*self.methods, *({"HEAD"} if "GET" in self.methods else ())}
@@ -142,6 +182,10 @@ class Router:
                 places = templates if "{" in route.path else self._fixed
                 place = places.setdefault(route.path, Place(dialect, {}))
                 place.methods.setdefault(route.method, route)
+            for socket in dialect.routes.sockets:
+                places = templates if "{" in socket.path else self._fixed
+                place = places.get(socket.path, Place(dialect, {}))
+                places[socket.path] = Place(place.dialect, place.methods, place.socket or socket)
         self._templates: dict[str, list[tuple[re.Pattern[str], Place]]] = {}
         for path, place in templates.items():
             self._templates.setdefault(_first_part(path), []).append((_pattern(path), place))

@@ -13,6 +13,7 @@ import uvicorn
 
 from polyhost.web.application import Application
 from polyhost.web.connection import Connection
+from polyhost.web.socket_connection import MAX_MESSAGE, PING_EVERY_S, PONG_WITHIN_S, SocketConnection
 
 STOP_S: Final = 4  # for requests under way; the rest of the 15 s of a stop (R20) is for the machines
 IDLE_S: Final = 75
@@ -103,7 +104,11 @@ async def serve(
         application,
         loop="none",
         http=Connection,
-        ws="none",
+        ws=SocketConnection,
+        ws_max_size=MAX_MESSAGE,
+        ws_ping_interval=PING_EVERY_S,
+        ws_ping_timeout=PONG_WITHIN_S,
+        ws_per_message_deflate=False,
         lifespan="off",
         access_log=False,
         log_config=None,
