@@ -1,39 +1,54 @@
-"""What a printer's past looks like in bounded memory: temperatures of half an hour, the last lines of its console."""
+"""What a printer's past looks like in bounded memory: temperatures of half an hour, the last lines of its console,
+and when its link and its runs changed.
+"""
 
 from array import array
 from collections import deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
+from itertools import islice
 from math import isnan, nan
 from typing import Final
 
+import msgspec
+
 from polyhost.core.events import ConsoleLine
-from polyhost.core.printer import Temperature, TemperatureSample
+from polyhost.core.job import RunState
+from polyhost.core.printer import PrinterState, Temperature, TemperatureSample
 
 CONSOLE_LINES: Final = 2000
 SAMPLES: Final = 1800
 SAMPLE_EVERY_S: Final = 1.0
+MARKS: Final = 100
 
 
 class Console:
-    """The last lines said and heard."""
+    """The last lines said and heard.  `count` is how many there ever were."""
 
     def __init__(self) -> None:
+        self.count = 0
         self._lines: deque[ConsoleLine] = deque(maxlen=CONSOLE_LINES)
 
-    def add(self, lines: Iterable[ConsoleLine]) -> None:
+    def add(self, lines: tuple[ConsoleLine, ...]) -> None:
+        self.count += len(lines)
         self._lines.extend(lines)
 
     def lines(self) -> list[ConsoleLine]:
         return list(self._lines)
 
+    def since(self, count: int, most: int) -> list[ConsoleLine]:
+        """Those that came when there had been `count`, at most the last `most` of them."""
+        wanted = min(self.count - count, most, len(self._lines))
+        return list(islice(self._lines, len(self._lines) - wanted, None)) if wanted > 0 else []
+
 
 class TemperatureHistory:
-    """At most one sample a second, the last 1,800.
+    """At most one sample a second, the last 1,800.  `count` is how many there ever were.
 
     Kept as packed numbers, eight bytes a heater: as structs, fifty printers would fill 45 MB with them.
     """
 
     def __init__(self) -> None:
+        self.count = 0
         self._heaters: tuple[str, ...] = ()
         self._samples: deque[tuple[float, array[float]]] = deque(maxlen=SAMPLES)
         self._sampled_at = -SAMPLE_EVERY_S
@@ -51,6 +66,7 @@ class TemperatureHistory:
             values.append(nan if heater.actual is None else heater.actual)
             values.append(nan if heater.target is None else heater.target)
         self._samples.append((at, values))
+        self.count += 1
 
     def samples(self, limit: int = SAMPLES) -> list[TemperatureSample]:
         """The last `limit` samples, the newest last; powers are not kept."""
@@ -63,6 +79,28 @@ class TemperatureHistory:
             name: Temperature(_rounded(actual), _rounded(target))
             for name, (actual, target) in zip(self._heaters, pairs, strict=True)
         }
+
+
+class Mark(msgspec.Struct, frozen=True):
+    """A moment worth a line in a chart: when (seconds since the epoch) the link or a run came into a state."""
+
+    at: float
+    state: PrinterState | RunState
+
+
+class Marks:
+    """The last hundred."""
+
+    def __init__(self) -> None:
+        self._marks: deque[Mark] = deque(maxlen=MARKS)
+
+    def note(self, state: PrinterState | RunState, at: float) -> None:
+        """A state that follows itself is no news."""
+        if not self._marks or self._marks[-1].state is not state:
+            self._marks.append(Mark(at, state))
+
+    def since(self, at: float) -> list[Mark]:
+        return [mark for mark in self._marks if mark.at >= at]
 
 
 def _rounded(value: float) -> float | None:

@@ -13,7 +13,15 @@ import msgspec
 
 from polyhost import config
 from polyhost.core.errors import LinkLost, Malformed, NotFound, NotNow, PolyhostError
-from polyhost.core.events import ConsoleLine, ConsoleLines, DriverEvent, PrinterAdded, PrinterRemoved
+from polyhost.core.events import (
+    ConsoleLine,
+    ConsoleLines,
+    DriverEvent,
+    PrinterAdded,
+    PrinterRemoved,
+    PrinterStateChanged,
+    RunStateChanged,
+)
 from polyhost.core.handling import Handling
 from polyhost.core.job import Run, RunState
 from polyhost.core.ports import Clock, Driver, LinkSettings
@@ -21,7 +29,7 @@ from polyhost.core.printer import PrinterProfile, PrinterState, Snapshot, Temper
 from polyhost.core.user import Caller, Permission
 from polyhost.services import commands
 from polyhost.services.bus import Bus
-from polyhost.services.history import SAMPLES, Console, TemperatureHistory
+from polyhost.services.history import SAMPLES, Console, Marks, TemperatureHistory
 from polyhost.services.preferences import Preferences
 from polyhost.services.profiles import DEFAULT_ID, ProfileBook
 from polyhost.services.unbroken import unbroken
@@ -72,6 +80,7 @@ class Printer:
         self.run: Run | None = None  # the one going on, or the last
         self.temperatures = TemperatureHistory()
         self.console = Console()
+        self.marks = Marks()
 
     @property
     def slug(self) -> str:
@@ -437,8 +446,11 @@ class Printers:
                 self.runs.moved(notice)
         elif isinstance(notice, ConsoleLines):
             printer.console.add(notice.lines)
-        elif self.runs is not None and self.runs.heard(notice):
-            return
+        else:
+            if isinstance(notice, PrinterStateChanged | RunStateChanged):
+                printer.marks.note(notice.state, self._clock.now())
+            if self.runs is not None and self.runs.heard(notice):
+                return
         self._bus.publish(notice)
 
     # Inside

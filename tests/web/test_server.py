@@ -11,52 +11,9 @@ from pathlib import Path
 import httpx
 import pytest
 
-from polyhost.core.user import Role
 from polyhost.web import bodies, connection, server
 from tests.web.hosting import GCODE, Hosted, hosted
-
-
-class Served:
-    """A host on a free port."""
-
-    def __init__(self, one: Hosted, port: int) -> None:
-        self.one = one
-        self.port = port
-        self.key = one.keys.get(Role.OPERATOR, "")
-
-    async def open(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-        return await asyncio.open_connection("127.0.0.1", self.port)
-
-    async def say(self, request: bytes) -> bytes:
-        """All that comes back for `request` until the server closes."""
-        reader, writer = await self.open()
-        writer.write(request)
-        try:
-            return await asyncio.wait_for(reader.read(), 10)
-        except ConnectionResetError:
-            return b""
-        finally:
-            writer.close()
-
-    def head(self, method: str, path: str, *lines: str, key: bool = True) -> bytes:
-        key_line = [f"X-Api-Key: {self.key}"] if key else []
-        return "\r\n".join([f"{method} {path} HTTP/1.1", "Host: x", *key_line, *lines, "", ""]).encode()
-
-
-@contextlib.asynccontextmanager
-async def serving(one: Hosted, *more: object) -> AsyncIterator[tuple[Served, asyncio.Event]]:
-    listening = server.tcp_socket("127.0.0.1", 0)
-    port = listening.getsockname()[1]
-    stop, started = asyncio.Event(), asyncio.Event()
-    task = asyncio.create_task(
-        server.serve(one.application, [listening, *more], stop=stop, started=started.set)  # type: ignore[list-item]
-    )
-    await started.wait()
-    try:
-        yield Served(one, port), stop
-    finally:
-        stop.set()
-        await asyncio.wait_for(task, 20)
+from tests.web.serving import Served, serving
 
 
 @pytest.fixture

@@ -55,6 +55,7 @@ from polyhost.dialects.octoprint import (
     profiles,
     settings,
     slicing,
+    sockjs,
     system,
     uploads,
     util,
@@ -62,6 +63,7 @@ from polyhost.dialects.octoprint import (
     wizard,
 )
 from polyhost.dialects.octoprint.errors import ERRORS
+from polyhost.dialects.octoprint.push import Push
 from polyhost.web.routes import Dialect, Routes
 
 _routes = Routes()
@@ -86,6 +88,7 @@ _routes.include(
     slicing.routes,
     util.routes,
     wizard.routes,
+    sockjs.routes,
 )
 
-DIALECT: Final = Dialect("octoprint", _routes, ERRORS, ("/api/", "/downloads/", "/plugin/"))
+DIALECT: Final = Dialect("octoprint", _routes, ERRORS, ("/api/", "/downloads/", "/plugin/", "/sockjs/"), (Push,))

@@ -116,10 +116,10 @@ def job_of(file: File | None, run: Run | None, prints: Prints) -> Job:
 async def job(call: Call) -> Encoded:
     printer = call.printer
     made_of = (printer.snapshot, printer.selected, printer.run, call.host.files.revision)
-    return call.latest.get(("octoprint job", printer.slug), made_of, lambda: encoded(_state(call.host, printer)))
+    return call.latest.get(("octoprint job", printer.slug), made_of, lambda: encoded(job_state_of(call.host, printer)))
 
 
-def _state(host: Host, printer: Printer) -> JobState:
+def job_state_of(host: Host, printer: Printer) -> JobState:
     run = host.runs.current(printer)
     path = run.path if run is not None else printer.selected
     if not path:

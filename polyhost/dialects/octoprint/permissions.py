@@ -50,6 +50,11 @@ _ROLES: Final[Mapping[str, str]] = {
 }
 
 
+def role_of(key: str) -> str:
+    """The name of the role that holds the permission `key`."""
+    return _ROLES.get(key, key.lower())
+
+
 def keys_of(caller: Caller) -> list[str]:
     """The permissions of `caller`, by their upstream names."""
     held = caller.permissions
@@ -58,5 +63,5 @@ def keys_of(caller: Caller) -> list[str]:
 
 def needs_of(caller: Caller) -> dict[str, list[str]]:
     """The groups and roles that upstream's clients compare with what a control wants."""
-    roles = [_ROLES.get(key, key.lower()) for key in keys_of(caller)]
+    roles = [role_of(key) for key in keys_of(caller)]
     return {"group": list(GROUPS[caller.role])} | ({"role": roles} if roles else {})
