@@ -20,7 +20,7 @@ from typer.models import OptionInfo
 from polyhost import app, cli, config
 from polyhost.core import job, printer
 from polyhost.core.printer import PrinterProfile
-from polyhost.web.routes import Dialect, Route
+from polyhost.web.routes import Dialect, Route, SocketRoute
 
 HERE = Path(__file__).parent
 _MADE = "<!-- made by docs/generate.py: `make docs` -->\n"
@@ -234,8 +234,8 @@ def compat_page(dialect: Dialect) -> str:
     """Every route of a dialect, by the module that serves it."""
     about = inspect.getdoc(sys.modules[f"polyhost.dialects.{dialect.name}"]) or ""
     parts = [_MADE, f"# {about.partition(chr(10))[0].rstrip('.')}\n", *_paragraphs(about)]
-    by_module: dict[str, list[Route]] = {}
-    for route in dialect.routes.all:
+    by_module: dict[str, list[Route | SocketRoute]] = {}
+    for route in (*dialect.routes.all, *dialect.routes.sockets):
         by_module.setdefault(route.handler.__module__, []).append(route)
     for module, routes in by_module.items():
         words = inspect.getdoc(sys.modules[module]) or ""
@@ -251,10 +251,11 @@ def _paragraphs(about: str) -> list[str]:
     return [f"{_code(rest)}\n"] if rest else []
 
 
-def _route(route: Route) -> str:
+def _route(route: Route | SocketRoute) -> str:
     needs = "nothing" if route.needs is None else route.needs.value
     words = (inspect.getdoc(route.handler) or "").partition("\n")[0]
-    return f"| {route.method} | `{route.path}` | {needs} | {_code(words)} |"
+    method = route.method if isinstance(route, Route) else "WebSocket"
+    return f"| {method} | `{route.path}` | {needs} | {_code(words)} |"
 
 
 def _code(words: str) -> str:

@@ -9,6 +9,7 @@ from polyhost.dialects import native, octoprint
 from polyhost.web.routes import Route
 from tests.web.hosting import Hosted
 
+SOCKETS = [socket for dialect in (octoprint.DIALECT, native.DIALECT) for socket in dialect.routes.sockets]
 ROUTES = [route for dialect in (octoprint.DIALECT, native.DIALECT) for route in dialect.routes.all]
 CLOSED = [route for route in ROUTES if route.needs is not None]
 
@@ -18,9 +19,12 @@ OPEN = {
     *{("GET", "/plugin/appkeys/probe"), ("POST", "/plugin/appkeys/request")},
     *{("GET", "/plugin/appkeys/request/{token}")},
     *{("GET", "/plugin/appkeys/auth/{token}"), ("POST", "/plugin/appkeys/auth/{token}")},  # ask for name and password
+    *{("GET", "/sockjs"), ("GET", "/sockjs/info")},
     *{("GET", "/"), ("GET", "/setup"), ("POST", "/setup"), ("POST", "/native/v1/setup")},
 }
 """The doors that are open on purpose; another one is a decision."""
+
+OPEN_SOCKETS = {"/sockjs/websocket", "/sockjs/{server}/{session}/websocket"}  # who opens one owes an `auth`
 
 BODIES = (b"", b"{", b"[" * 50_000, b'{"command": "' + b"x" * 50_000 + b'"}')
 
@@ -33,6 +37,7 @@ def path_of(route: Route, target: str = "one") -> str:
 
 def test_no_door_is_open_by_oversight() -> None:
     assert {(route.method, route.path) for route in ROUTES if route.needs is None} == OPEN
+    assert {socket.path for socket in SOCKETS if socket.needs is None} == OPEN_SOCKETS
 
 
 @pytest.mark.parametrize(
