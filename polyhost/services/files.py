@@ -72,6 +72,7 @@ class Files:
         self, records: FileRecords, store: FileStore, bus: Bus, clock: Clock, settings: Uploads, reader: Reader
     ) -> None:
         self.user: FileUser | None = None
+        self.may_analyse: Callable[[], bool] = lambda: True  # asked again at least once a minute
         self._records = records
         self._store = store
         self._bus = bus
@@ -141,14 +142,15 @@ class Files:
                 self._work.clear()
                 if self._unread:
                     await self._read_metadata(next(iter(self._unread)))
-                elif self._unanalysed:
+                elif self._unanalysed and self.may_analyse():
                     await self._analyse(next(iter(self._unanalysed)))
                 else:
                     try:
                         await asyncio.wait_for(self._work.wait(), IDLE_READER_S)
                     except TimeoutError:
                         await self._reader.rest()
-                        await self._work.wait()
+                        if not self._unanalysed:
+                            await self._work.wait()
         finally:
             await unbroken(self._reader.rest())
 

@@ -20,6 +20,7 @@ from polyhost.services.probing import Probing
 from polyhost.services.profiles import Profiles
 from polyhost.services.runs import Runs
 from polyhost.services.serial_log import SerialLogs
+from polyhost.services.settings import Settings
 from polyhost.services.snapshots import Fetcher
 from polyhost.services.system import System
 from polyhost.services.webcams import Webcams
@@ -41,6 +42,7 @@ class Host:
     app_keys: AppKeys
     preferences: Preferences
     profiles: Profiles
+    settings: Settings
     discovery: Discovery
     system: System
     logs: Logs
@@ -71,6 +73,8 @@ async def build(
     await files.load()
     printers = Printers(settings.printers, records, preferences, bus, clock, driver_for, ports)
     profiles = Profiles(printers, bus)
+    preferred = Settings(printers, preferences)
+    files.may_analyse = preferred.may_analyse
     runs = Runs(records, printers, files, bus, clock, settings.scripts)
     webcams = Webcams(preferences, Fetcher())
     app_keys = AppKeys(accounts, bus, clock)
@@ -86,6 +90,7 @@ async def build(
         app_keys=app_keys,
         preferences=preferences,
         profiles=profiles,
+        settings=preferred,
         discovery=discovery,
         system=system,
         logs=logs,

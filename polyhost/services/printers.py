@@ -75,6 +75,7 @@ class Printer:
         self.driver = driver
         self.locked = locked
         self.book = ProfileBook()
+        self.shown_name = ""  # where the settings file names the printer, and a person called it otherwise
         self.snapshot = driver.snapshot
         self.selected = ""  # the path chosen for the next run
         self.run: Run | None = None  # the one going on, or the last
@@ -88,7 +89,7 @@ class Printer:
 
     @property
     def name(self) -> str:
-        return self.settings.name or self.settings.slug
+        return self.shown_name or self.settings.name or self.settings.slug
 
     @property
     def driver_name(self) -> str:
@@ -246,29 +247,24 @@ class Printers:
 
         await unbroken(remove())
 
-    async def change(
-        self,
-        p: Printer,
-        by: Caller,
-        *,
-        name: str | None = None,
-        port: str | None = None,
-        baud: int | None = None,
-        autoconnect: bool | None = None,
-        window_lines: int | None = None,
-    ) -> None:
+    async def change(self, p: Printer, wanted: config.Printer, by: Caller) -> None:
         """Other settings of a printer, durable and told to its holder; those of the link count from the next connect.
 
-        None leaves one as it is.  `NotNow` when the settings file names the printer, or another one has the port.
+        `NotNow` when the settings file names the printer, or another one has the port.
         """
         by.require(Permission.SETTINGS, p.slug)
-        wanted = _changed(
-            p.settings, name=name, port=port, baud=baud, autoconnect=autoconnect, window_lines=window_lines
-        )
-        await unbroken(self._change(p, wanted))
+        if (wanted.slug, wanted.driver) != (p.slug, p.driver_name):
+            raise Malformed(f"{p.slug} keeps its slug and its driver; add another printer instead")
 
-    async def keep_settings(self, p: Printer, wanted: config.Printer) -> None:
-        """Make `wanted` the settings of `p`, if they differ; for whoever holds `changing` and asked for the right."""
+        async def change() -> None:
+            async with self.changing:
+                self.get(p.slug)
+                await self.keep_settings(p, wanted)
+
+        await unbroken(change())
+
+    def check_settings(self, p: Printer, wanted: config.Printer) -> None:
+        """Raise what keeps `wanted` from being the settings of `p`."""
         if wanted == p.settings:
             return
         if p.locked:
@@ -277,11 +273,16 @@ class Printers:
         others = (other.settings for other in self._printers.values() if other is not p)
         if other := config.on_the_port_of(wanted, others):
             raise NotNow(f"port {wanted.port} is that of the printer {other.slug!r} already")
-        await self._records.keep_printer(wanted)
-        p.settings = wanted
-        with contextlib.suppress(LinkLost):  # an engine that is not there hears it when it is
-            await p.driver.relink(link_of(wanted))
-        await self.configure(p)
+
+    async def keep_settings(self, p: Printer, wanted: config.Printer) -> None:
+        """Make `wanted` the settings of `p`, if they differ; for whoever holds `changing` and asked for the right."""
+        self.check_settings(p, wanted)
+        if wanted != p.settings:
+            await self._records.keep_printer(wanted)
+            p.settings = wanted
+            with contextlib.suppress(LinkLost):  # an engine that is not there hears it when it is
+                await p.driver.relink(link_of(wanted))
+            await self.configure(p)
 
     async def keep_book(self, p: Printer, book: ProfileBook) -> None:
         """Make `book` the profiles of `p`; for whoever holds `changing` and asked for the right."""
@@ -294,11 +295,6 @@ class Printers:
         """Tell the machine's holder how it is to be treated; a holder that cannot be reached hears it when it can."""
         with contextlib.suppress(LinkLost):
             await p.driver.configure(Handling(p.profile))
-
-    async def _change(self, p: Printer, wanted: config.Printer) -> None:
-        async with self.changing:
-            self.get(p.slug)
-            await self.keep_settings(p, wanted)
 
     # The link
 
@@ -331,9 +327,9 @@ class Printers:
             async with self.changing:
                 if save or autoconnect is not None:
                     kept = (port, baud) if save and p.settings.driver == "serial" else (None, None)
-                    await self.keep_settings(
-                        p, _changed(p.settings, port=kept[0], baud=kept[1], autoconnect=autoconnect)
-                    )
+                    wanted = {"port": kept[0], "baud": kept[1], "autoconnect": autoconnect}
+                    changes = {name: value for name, value in wanted.items() if value is not None}
+                    await self.keep_settings(p, msgspec.structs.replace(p.settings, **changes))
                 preferred = chosen if save else p.book.preferred
                 await self.keep_book(p, msgspec.structs.replace(p.book, preferred=preferred, current=chosen))
             await p.driver.connect(port or None, baud or None)
@@ -490,8 +486,3 @@ def link_of(settings: config.Printer) -> LinkSettings:
     return LinkSettings(
         settings.port, settings.baud, settings.autoconnect, settings.window_lines, settings.window_bytes
     )
-
-
-def _changed(settings: config.Printer, **wanted: object) -> config.Printer:
-    """`settings` with what is not None of `wanted`."""
-    return msgspec.structs.replace(settings, **{name: value for name, value in wanted.items() if value is not None})

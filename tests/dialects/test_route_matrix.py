@@ -118,7 +118,7 @@ ODD = (
     '{"command": "jog", "x": {}}',
     '{"path": {}, "name": []}',
 )
-WITHOUT_BODY = ("/stop", "/api/logout", "/pause", "/run/resume", "/cancel", "disconnect")
+WITHOUT_BODY = ("/settings/apikey", "/stop", "/api/logout", "/pause", "/run/resume", "/cancel", "disconnect")
 
 
 @pytest.mark.parametrize("body", ODD)

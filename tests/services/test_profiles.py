@@ -163,7 +163,7 @@ async def test_profiles_are_the_administrators(tmp_path: Path, by: Caller) -> No
         with pytest.raises(NotAllowed):
             await profiles.remove(p, "two", by=by)
         with pytest.raises(NotAllowed):
-            await world.printers.change(p, by, name="Other")
+            await world.printers.change(p, p.settings, by)
 
 
 async def test_a_printer_of_the_settings_file_keeps_its_own_profile(tmp_path: Path) -> None:
@@ -172,7 +172,7 @@ async def test_a_printer_of_the_settings_file_keeps_its_own_profile(tmp_path: Pa
         with pytest.raises(NotNow, match="settings file"):
             await world.host.profiles.change(p, DEFAULT_ID, TWO, by=ADMIN)
         with pytest.raises(NotNow, match="settings file"):
-            await world.printers.change(p, ADMIN, name="Other")
+            await world.printers.change(p, msgspec.structs.replace(p.settings, name="Other"), ADMIN)
         with pytest.raises(NotNow, match="settings file"):
             await world.printers.connect(p, None, None, by=ADMIN, autoconnect=False)
         assert not world.driver.told
@@ -186,7 +186,7 @@ async def test_the_settings_of_a_printer_that_a_person_added_are_changed_and_kep
     async with living(World(tmp_path)) as world:
         p = await world.printers.add(SERIAL, ADMIN)
         driver = world.drivers["ender"]
-        await world.printers.change(p, ADMIN, name="Ender 3", window_lines=4)
+        await world.printers.change(p, msgspec.structs.replace(SERIAL, name="Ender 3", window_lines=4), ADMIN)
         await world.printers.connect(p, "/dev/ttyUSB8", 115200, by=OPERATOR, save=True, autoconnect=False)
         await world.host.profiles.change(p, DEFAULT_ID, TWO, by=ADMIN)
         assert p.name == "Ender 3"
@@ -205,6 +205,8 @@ async def test_the_settings_of_a_printer_that_a_person_added_are_changed_and_kep
         ({"port": ""}, Malformed),
         ({"name": "a\nb"}, Malformed),
         ({"baud": -1}, Malformed),
+        ({"slug": "other2"}, Malformed),
+        ({"driver": "virtual"}, Malformed),
     ],
     ids=str,
 )
@@ -215,7 +217,7 @@ async def test_settings_that_no_printer_can_have_change_nothing(
         p = await world.printers.add(SERIAL, ADMIN)
         await world.printers.add(config.Printer("other", "serial", port="/dev/ttyUSB9"), ADMIN)
         with pytest.raises(error):
-            await world.printers.change(p, ADMIN, **wrong)  # type: ignore[arg-type]  # of a table
+            await world.printers.change(p, msgspec.structs.replace(SERIAL, **wrong), ADMIN)
         assert p.settings == SERIAL
         assert world.drivers["ender"].link == LinkSettings()
 

@@ -12,6 +12,7 @@ from polyhost.core.printer import PrinterState
 from polyhost.core.user import Permission
 from polyhost.dialects.octoprint.commands import Commands, Flag
 from polyhost.dialects.octoprint.states import text_of
+from polyhost.services.host import Host
 from polyhost.services.printers import Printer
 from polyhost.services.profiles import DEFAULT_ID
 from polyhost.web.answers import Encoded, no_content
@@ -20,7 +21,6 @@ from polyhost.web.routes import Routes
 
 routes = Routes()
 
-BAUDS: Final = (1000000, 500000, 250000, 230400, 115200, 57600, 38400, 19200, 9600)
 VIRTUAL: Final = "VIRTUAL"
 VIRTUAL_BAUD: Final = 115200
 """A machine without a wire has no rate; clients want a number of whatever is connected."""
@@ -82,11 +82,11 @@ def current_of(printer: Printer) -> Current:
     return Current(text_of(printer), snapshot.port or None, snapshot.baud or None, printer.profile_id)
 
 
-def ports_of(call: Call, printer: Printer) -> list[str]:
+def ports_of(host: Host, printer: Printer) -> list[str]:
     """What `port` may be: this host's serial ports by their constant names, and the printer's own setting."""
     if printer.driver_name == "virtual":
         return [VIRTUAL]
-    ports = [port.stable_path or port.path for port in call.host.printers.ports()]
+    ports = host.settings.port_names()
     own = printer.settings.port
     return ports if own in ports or not own else [*ports, own]
 
@@ -98,8 +98,8 @@ async def connection(call: Call) -> Connection:
     return Connection(
         current_of(printer),
         Options(
-            ports_of(call, printer),
-            BAUDS,
+            ports_of(call.host, printer),
+            call.host.settings.bauds(),
             tuple(Profile(name, each.name) for name, each in call.host.profiles.all(printer).items()),
             own or None,
             printer.settings.baud or None,
@@ -115,9 +115,11 @@ async def control_connection(call: Call) -> Encoded:
     match asked.values():
         case Connect(port, baud, profile, save, autoconnect):
             if port not in {None, AUTO, VIRTUAL} and port not in _all_ports(call, printer):
-                raise Malformed(f"Invalid port {port!r}; available: {', '.join(ports_of(call, printer)) or 'none'}")
-            if baud not in {None, 0} and baud not in BAUDS:
-                raise Malformed(f"Invalid baudrate {baud}; available: {', '.join(map(str, BAUDS))}")
+                raise Malformed(
+                    f"Invalid port {port!r}; available: {', '.join(ports_of(call.host, printer)) or 'none'}"
+                )
+            if baud not in {None, 0} and baud not in (bauds := call.host.settings.bauds()):
+                raise Malformed(f"Invalid baudrate {baud}; available: {', '.join(map(str, bauds))}")
             if profile is not None and profile not in (known := call.host.profiles.all(printer)):
                 raise Malformed(f"Invalid printer profile {profile!r}; available: {', '.join(known)}")
             await printers.connect(
@@ -135,4 +137,4 @@ async def control_connection(call: Call) -> Encoded:
 
 
 def _all_ports(call: Call, printer: Printer) -> set[str]:
-    return {*ports_of(call, printer), *(port.path for port in call.host.printers.ports())}
+    return {*ports_of(call.host, printer), *(port.path for port in call.host.printers.ports())}

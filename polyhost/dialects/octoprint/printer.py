@@ -42,10 +42,6 @@ class Fault(msgspec.Struct):
     reason: str = ""
 
 
-class Controls(msgspec.Struct):
-    controls: tuple[()] = ()
-
-
 @routes.get("/api/printer", needs=Permission.LOOK)
 async def printer_state(call: Call) -> Encoded:
     printer = call.printer
@@ -114,8 +110,3 @@ async def sd(call: Call) -> Sd:
 async def error(call: Call) -> Fault:
     fault = call.printer.snapshot.fault
     return Fault(fault, "firmware" if fault else "")
-
-
-@routes.get("/api/printer/command/custom", needs=Permission.LOOK)
-async def controls(call: Call) -> Controls:
-    return Controls()
