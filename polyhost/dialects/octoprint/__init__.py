@@ -33,6 +33,14 @@ statuses, fields and kinds of numbers, except where we differ on purpose:
   with 500 there is 400. Nobody has to answer on ``udp``, there or here.
 - Only ids behind which something stands are in the list of plugins; nothing can be installed, and ``check`` for
   updates asks nobody.
+- A printer profile keeps its id, ``_default`` cannot be deleted, and a change of one that is not there is 404; each
+  printer has its own. One that the settings file names keeps its own profile, name, port and autoconnect (409), but
+  may be given further profiles and be shown under another name.
+- Settings of the wrong type are 400 and nothing of the rest is set. What only tells what this host does (timeouts,
+  lists of commands, folders, commands of the system) stays as it is when it is sent back. ``webcam.streamUrl`` and its
+  neighbours may be set as ``plugins.classicwebcam`` may. No key is repeated: ``api.key`` is null for everybody, and
+  ``/api/settings/apikey`` makes a key of the caller's in the place of the one that it made before. Paths on the host's
+  disk are not told. Lists of profiles and settings have an ``ETag`` and no ``Last-Modified``.
 - Slashes may be doubled, and one may end a path.
 - ``/api/printer/heater`` and ``/feeder`` are there, and ``/api/printer/sd`` is open, as in the first version.
 """
