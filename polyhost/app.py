@@ -123,6 +123,7 @@ class App:
                         "files": self.host.files.run,
                         "accounts": self.host.accounts.run,
                         "app keys": self.host.app_keys.run,
+                        "treatment": self.host.treatment.run,
                         "engines": self._engines.run,
                         "printers": self.host.printers.run,
                         "commands of the owner's": self.host.system.run,

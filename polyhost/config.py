@@ -63,6 +63,10 @@ class Scripts(_Section, frozen=True):
     after_pause: str = ""  # when the moves under way have ended
     before_resume: str = ""  # before the file goes on
     after_failure: str = "M84\nM106 S0"  # before the heaters are switched off
+    after_connect: str = ""  # when the firmware answers, also when a lost link is back
+    before_disconnect: str = ""  # before a link is closed that nobody lost
+    before_tool_change: str = ""  # before a `T` that selects another tool
+    after_tool_change: str = ""  # after it
 
 
 class Safety(_Section, frozen=True):

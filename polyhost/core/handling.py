@@ -16,10 +16,25 @@ class OnError(Enum):
     IGNORE = "ignore"  # only tell
 
 
-class Handling(msgspec.Struct, frozen=True):
-    """The shape and limits of a machine, and what its owner wants done with it.  Scripts are rendered commands.
+class ScriptName(Enum):
+    """When the host says something of its own, by the names that owners know from their configurations."""
 
-    Scripts of a tool change may have ``{old}`` and ``{new}``, the numbers of the tools.
+    AFTER_CONNECT = "afterPrinterConnected"
+    BEFORE_DISCONNECT = "beforePrinterDisconnected"
+    BEFORE_START = "beforePrintStarted"
+    AFTER_CANCEL = "afterPrintCancelled"
+    AFTER_DONE = "afterPrintDone"
+    AFTER_PAUSE = "afterPrintPaused"
+    BEFORE_RESUME = "beforePrintResumed"
+    BEFORE_TOOL_CHANGE = "beforeToolChange"
+    AFTER_TOOL_CHANGE = "afterToolChange"
+
+
+class Handling(msgspec.Struct, frozen=True):
+    """The shape and limits of a machine, and what its owner wants done with it.
+
+    Scripts are rendered commands, with placeholders (`core.placeholders`); those of a tool change may have ``{old}``
+    and ``{new}``, the numbers of the tools.
     """
 
     profile: PrinterProfile = PrinterProfile()
@@ -29,6 +44,8 @@ class Handling(msgspec.Struct, frozen=True):
     after_tool_change: tuple[str, ...] = ()
     on_error: OnError = OnError.DISCONNECT
     card: bool = True  # whether the machine's own card is used
+    position_on_pause: bool = True  # whether a pause asks the firmware where it is
+    position_on_cancel: bool = False  # whether a cancel does, which then waits for the moves under way
 
 
 DEFAULT: Final = Handling()

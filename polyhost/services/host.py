@@ -13,12 +13,14 @@ from polyhost.services.app_keys import AppKeys
 from polyhost.services.bus import Bus
 from polyhost.services.discovery import Discovery
 from polyhost.services.files import Files, Reader
+from polyhost.services.handling import Treatment
 from polyhost.services.logs import Logs
 from polyhost.services.preferences import Preferences
 from polyhost.services.printers import Port, PrinterRecords, Printers
 from polyhost.services.probing import Probing
 from polyhost.services.profiles import Profiles
 from polyhost.services.runs import Runs
+from polyhost.services.scripts import ScriptLibrary
 from polyhost.services.serial_log import SerialLogs
 from polyhost.services.settings import Settings
 from polyhost.services.snapshots import Fetcher
@@ -43,6 +45,8 @@ class Host:
     preferences: Preferences
     profiles: Profiles
     settings: Settings
+    scripts: ScriptLibrary
+    treatment: Treatment
     discovery: Discovery
     system: System
     logs: Logs
@@ -75,7 +79,9 @@ async def build(
     profiles = Profiles(printers, bus)
     preferred = Settings(printers, preferences)
     files.may_analyse = preferred.may_analyse
-    runs = Runs(records, printers, files, bus, clock, settings.scripts)
+    scripts = ScriptLibrary(settings.scripts, preferences)
+    treatment = Treatment(printers, scripts, preferences, bus)
+    runs = Runs(records, printers, files, bus, clock, scripts)
     webcams = Webcams(preferences, Fetcher())
     app_keys = AppKeys(accounts, bus, clock)
     system = System(settings.system, settings.actions, printers)
@@ -91,6 +97,8 @@ async def build(
         preferences=preferences,
         profiles=profiles,
         settings=preferred,
+        scripts=scripts,
+        treatment=treatment,
         discovery=discovery,
         system=system,
         logs=logs,

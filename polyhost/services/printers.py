@@ -67,6 +67,12 @@ class RunListener(Protocol):
         """An event; True when it will be announced by whoever heard it, once it is written."""
 
 
+class Treating(Protocol):
+    """Who knows how a machine is to be treated."""
+
+    async def handling_of(self, p: "Printer") -> Handling: ...
+
+
 class Printer:
     """One machine.  What changes by itself is in `snapshot`; the rest is settings and what runs are about."""
 
@@ -142,6 +148,7 @@ class Printers:
         ports: Callable[[], list[Port]],
     ) -> None:
         self.runs: RunListener | None = None
+        self.treatment: Treating | None = None
         self.changing = asyncio.Lock()  # held by whoever changes which printers or profiles there are
         self._records = records
         self._preferences = preferences
@@ -293,8 +300,9 @@ class Printers:
 
     async def configure(self, p: Printer) -> None:
         """Tell the machine's holder how it is to be treated; a holder that cannot be reached hears it when it can."""
+        handling = Handling(p.profile) if self.treatment is None else await self.treatment.handling_of(p)
         with contextlib.suppress(LinkLost):
-            await p.driver.configure(Handling(p.profile))
+            await p.driver.configure(handling)
 
     # The link
 

@@ -14,7 +14,6 @@ from typing import Final
 
 import msgspec
 
-from polyhost import config
 from polyhost.core.errors import LinkLost, Malformed, NoSpace, NotAllowed, NotFound, NotNow, PolyhostError, Unsupported
 from polyhost.core.events import DriverEvent, Event, FileAnalysed, FileMoved, FileRemoved, FileSelected, RunStateChanged
 from polyhost.core.file import File, is_gcode
@@ -27,7 +26,7 @@ from polyhost.services.bus import Bus
 from polyhost.services.files import Files
 from polyhost.services.printers import Printer, Printers
 from polyhost.services.remaining import Pace, Progress, progress_of
-from polyhost.services.scripts import scripts_of
+from polyhost.services.scripts import ScriptLibrary
 from polyhost.services.unbroken import unbroken
 
 log = logging.getLogger(__name__)
@@ -47,14 +46,14 @@ class Runs:
         files: Files,
         bus: Bus,
         clock: Clock,
-        templates: config.Scripts,
+        scripts: ScriptLibrary,
     ) -> None:
         self._records = records
         self._printers = printers
         self._files = files
         self._bus = bus
         self._clock = clock
-        self._templates = templates
+        self._scripts = scripts
         self._prints = records.load_prints()
         self._going_on: dict[str, Run] = {}  # not ended, as far as is written
         self._reserved: dict[str, str] = {}  # printer → path, while a start is under way
@@ -187,7 +186,7 @@ class Runs:
             raise NotNow(f"no file is chosen on {p.slug}; choose one, or name it")
         file = self._printable(p.selected if path is None else path)
         self._must_be_idle(p)
-        scripts = scripts_of(self._templates, slug=p.slug, name=p.name, profile=p.profile, file=file, user=by.name)
+        scripts = await self._scripts.of_run(p, file, by)
         return await unbroken(self._start(p, file, scripts, by))
 
     async def pause(self, p: Printer, by: Caller) -> None:
@@ -251,7 +250,7 @@ class Runs:
         if file.sha256 != plan.sha256:
             raise NotNow(f"{run.path} is not the file that was interrupted; put that one back first")
         self._must_be_idle(p)
-        scripts = scripts_of(self._templates, slug=p.slug, name=p.name, profile=p.profile, file=file, user=by.name)
+        scripts = await self._scripts.of_run(p, file, by)
         scripts = msgspec.structs.replace(scripts, before_start=plan.script)
         return await unbroken(self._start(p, file, scripts, by, start_byte=plan.start_byte, resumed_from=run_id))
 

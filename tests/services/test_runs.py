@@ -140,7 +140,7 @@ async def test_scripts_that_cannot_be_rendered_start_nothing(tmp_path: Path) -> 
     broken = config.Config(scripts=config.Scripts(before_start="{{ no_such_thing }}"))
     async with living(World(tmp_path, settings=broken)) as world:
         await world.upload("a.gcode")
-        with pytest.raises(Malformed, match="before_start"):
+        with pytest.raises(Malformed, match="beforePrintStarted, line 1"):
             await world.runs.start(mk3(world), "a.gcode", ADMIN)
         assert await world.runs.history() == []
 

@@ -1,25 +1,16 @@
-"""The bus, scripts, remaining time and unbroken work."""
+"""The bus, remaining time and unbroken work."""
 
 import asyncio
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from polyhost import config
 from polyhost.core.errors import Malformed
 from polyhost.core.events import FileAdded, FileSelected
-from polyhost.core.file import File
 from polyhost.core.job import RunProgress, RunState
-from polyhost.core.ports import Scripts
-from polyhost.core.printer import PrinterProfile, Snapshot
+from polyhost.core.printer import Snapshot
 from polyhost.services.bus import Bus
 from polyhost.services.remaining import Pace, Progress, progress_of
-from polyhost.services.scripts import scripts_of
 from polyhost.services.unbroken import unbroken
-
-FILE = File("a/part.gcode", 100, 1.0, "", "", "")
-
 
 # The bus
 
@@ -57,62 +48,6 @@ async def test_a_waiting_listener_is_woken() -> None:
         await asyncio.sleep(0)
         bus.publish(FileAdded("a"))
         assert await waiting == FileAdded("a")
-
-
-# Scripts
-
-
-def rendered(template: str, *, name: str = "mk3", user: str = "ada", file: File = FILE) -> tuple[str, ...]:
-    templates = config.Scripts(before_start=template)
-    profile = PrinterProfile(extruders=2)
-    return scripts_of(templates, slug="mk3", name=name, profile=profile, file=file, user=user).before_start
-
-
-def test_the_default_scripts_turn_everything_off() -> None:
-    made = scripts_of(config.Scripts(), slug="mk3", name="", profile=PrinterProfile(extruders=2), file=FILE, user="")
-    assert made == Scripts(
-        after_cancel=("M84", "M104 T0 S0", "M104 T1 S0", "M140 S0", "M106 S0"), after_failure=("M84", "M106 S0")
-    )
-
-
-def test_templates_know_the_run() -> None:
-    template = """
-    ; all of it
-    M117 {{ file.name }} of {{ user }} on {{ printer.name }} ; shown
-
-    {% if profile.heated_bed %}M140 S60{% endif %}
-    G1 X{x} Y{y} Z{{ profile.height - 10 }}
-    """
-    assert rendered(template) == ("M117 part.gcode of ada on mk3", "M140 S60", "G1 X{x} Y{y} Z190.0")
-
-
-@given(text=st.text(max_size=40))
-def test_no_name_becomes_a_command_or_a_placeholder(text: str) -> None:
-    file = File(f"{text}.gcode", 1, 1.0, "", "", "")
-    [made] = rendered("M117 <{{ file.name }}{{ user }}{{ printer.name }}>", name=text, user=text, file=file)
-    assert made.startswith("M117 <")
-    assert made.endswith(">")
-    assert not set("{};*\n\r\x85\u2028") & set(made)
-
-
-@pytest.mark.parametrize(
-    "template",
-    [
-        "{{ nothing }}",
-        "{{ 1 / 0 }}",
-        "{% if %}",
-        "{{ ''.__class__.__mro__[1].__subclasses__() }}",
-        "{{ file.__init__.__globals__ }}",
-        "{{ tools.append('T9') }}",
-        "{% for a in range(99999999) %}x{% endfor %}",
-        "{% for a in range(2000) %}G28\n{% endfor %}",
-        "{{ 'x' * 300 }}",
-        "{% include '/etc/passwd' %}",
-    ],
-)
-def test_templates_that_break_or_break_out_are_malformed(template: str) -> None:
-    with pytest.raises(Malformed, match="before_start"):
-        rendered(template)
 
 
 # Remaining time

@@ -229,7 +229,16 @@ async def living(world: World) -> AsyncIterator[World]:
         stack.callback(world.records.close)
         group = await stack.enter_async_context(asyncio.TaskGroup())
         host = world.host
-        parts = (host.runs, host.files, host.accounts, host.app_keys, host.printers, host.system, host.serial_logs)
+        parts = (
+            host.runs,
+            host.files,
+            host.accounts,
+            host.app_keys,
+            host.printers,
+            host.system,
+            host.serial_logs,
+            host.treatment,
+        )
         tasks = [group.create_task(part.run()) for part in parts]
         try:
             yield world

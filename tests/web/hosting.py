@@ -256,7 +256,10 @@ async def hosted(
     application = Application(host, dialects, doors=doors, local_socket=local_socket)
     one = Hosted(host, application, machines, setup_code, keys)
     # No task group: a fixture begins and ends in different tasks.
-    parts = [asyncio.create_task(part.run()) for part in (host.runs, host.files, host.system, host.serial_logs)]
+    parts = [
+        asyncio.create_task(part.run())
+        for part in (host.runs, host.files, host.system, host.serial_logs, host.treatment)
+    ]
     try:
         if connected:
             for machine in machines.values():
