@@ -101,8 +101,15 @@ class CommandSuppressed(_Event, frozen=True):
     reason: str
 
 
+class AtCommandSeen(_Event, frozen=True):
+    """The file of a run has an ``@``-command, which is for the host and is not sent; `command` with its ``@``."""
+
+    printer: str
+    command: str
+
+
 class ScriptRan(_Event, frozen=True):
-    """A script of the host's began (or was `finished`); `name` as in `core.handling.ScriptName`."""
+    """A script of the host's began (or was `finished`); `name` is a value of `core.handling.ScriptName`."""
 
     printer: str
     name: str
@@ -189,6 +196,7 @@ DriverEvent = (
     | HostActionRequested
     | SdFilesListed
     | CommandSuppressed
+    | AtCommandSeen
     | ScriptRan
     | CardTransferChanged
 )

@@ -27,8 +27,8 @@ class Clock(Protocol):
 class Scripts(msgspec.Struct, frozen=True):
     """The host's own lines around a run, rendered when the run starts.
 
-    ``{x}``, ``{y}``, ``{z}``, ``{e}``, ``{f}``, ``{tool}``, ``{hotend}``, ``{bed}`` and ``{fan}`` stand for what
-    the machine had when the pause or the cancel was asked for; they are filled by whoever holds the machine.
+    Placeholders (`core.placeholders`) stand for what the machine had when the pause or the cancel was asked for; they
+    are filled by whoever holds the machine.
     """
 
     before_start: tuple[str, ...] = ()

@@ -6,6 +6,7 @@ What servers ask is here, what follows from a firmware's words, when heaters go 
 import asyncio
 import contextlib
 import logging
+import re
 from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Final, Protocol
@@ -29,10 +30,13 @@ from polyhost.core.printer import PrinterState, Snapshot
 from polyhost.engine import heaters
 from polyhost.engine.connection import Connection
 from polyhost.engine.conversation import Conversation
+from polyhost.engine.hooks import Hooks
+from polyhost.engine.intake import taken_from_person
 from polyhost.engine.journal import Journal, Kept, PrinterRecord, Went
 from polyhost.engine.links import SimulatedPort
 from polyhost.engine.messages import EndedRun, HeldPrinter, MachineSettings
 from polyhost.engine.past_runs import PastRuns
+from polyhost.engine.points import commands_of
 from polyhost.engine.run import FileRun
 from polyhost.firmware.marlin.replies import (
     DamagedLink,
@@ -51,6 +55,7 @@ log = logging.getLogger(__name__)
 LEAVE_S: Final = 5.0  # for the off list, before a link is closed
 PROGRESS_EVERY_S: Final = 0.15
 CONSOLE_LINES: Final = 1000  # kept for the next `Heard`; the oldest go first
+_URGENT: Final = re.compile(rb"M(?:(?:108|410)(?!\d)|876\s+S)", re.IGNORECASE)  # with an EMERGENCY_PARSER, ahead of all
 
 
 class Hub(Protocol):
@@ -89,6 +94,7 @@ class Machine:
             name, record.machine.link, self.conversation, self, clock, identity=record.identity
         )
         self.offsets: dict[str, float] = {}
+        self.hooks = Hooks(self, hub.event)
         self._person_at = clock.monotonic()
         self.past_runs = PastRuns(name, record, clock.now())
         if record.hot or (record.wanted and record.machine.autoconnect):
@@ -125,7 +131,13 @@ class Machine:
         if self._journal.failure and self._heat.must_wait(lines):
             raise NoSpace(f"nothing is heated while the journal cannot be written: {self._journal.failure}")
         self._touch()
-        await self.conversation.send(lines)
+        session = self.conversation.session
+        if session.firmware.capabilities.get("EMERGENCY_PARSER"):
+            for line in filter(_URGENT.match, lines):
+                session.emergency(line)  # ahead of what it is to end
+            lines = [line for line in lines if not _URGENT.match(line)]
+            self.conversation.pump()
+        await self.conversation.send(taken_from_person(lines, self.conversation.picture.modal.tool, self.hooks))
 
     def set_offsets(self, offsets: dict[str, float]) -> None:
         self.offsets |= offsets
@@ -192,7 +204,9 @@ class Machine:
         self.connection.disconnect()
 
     async def _leave_cold(self) -> None:
-        """Heaters off before the link is closed: behind it, nobody would own them."""
+        """The owner's script and heaters off before the link is closed: behind it, nobody would own them."""
+        if self.connection.state is PrinterState.READY:
+            await self.hooks.before_disconnect()
         if self._reachably_hot:
             off = asyncio.Event()
             self.switch_off(off.set)
@@ -277,6 +291,7 @@ class Machine:
         self.connection.greeted()
         if self._heat.hot:
             self.switch_off()
+        self.hooks.greeted()
 
     def feed(self) -> None:
         if self.run is not None:
@@ -379,7 +394,7 @@ class Machine:
         self.run.fail(reason)
         self.conversation.break_waits()
         self.switch_off()
-        self.conversation.say([line.encode("ascii", "replace") for line in script])
+        self.conversation.say(commands_of(script, self.hooks.values()))
 
     # --- what the run asks
 
@@ -403,7 +418,8 @@ class Machine:
         self.changed = True
         if run.active:
             self._keep()
-            self._hub.event(RunStateChanged(self.name, run.order.run_id, run.state))
+            position = run.position if run.state is RunState.PAUSED else None
+            self._hub.event(RunStateChanged(self.name, run.order.run_id, run.state, position=position))
             return
         ended = self.past_runs.add(run)
         why = f": {ended.reason}" if ended.reason else ""
@@ -414,7 +430,7 @@ class Machine:
         """The end is on the disk: others may know."""
         run.shown_state = run.state
         self.changed = True
-        self._hub.event(RunStateChanged(self.name, ended.run_id, ended.state, ended.reason))
+        self._hub.event(RunStateChanged(self.name, ended.run_id, ended.state, ended.reason, ended.position))
         self._hub.ended(ended)
 
     # --- heat

@@ -17,7 +17,7 @@ from polyhost.core.file import LayerIndex
 from polyhost.core.handling import Handling
 from polyhost.core.job import RunState
 from polyhost.core.ports import ResumePlan, RunOrder
-from polyhost.core.printer import Snapshot
+from polyhost.core.printer import Snapshot, ToolPosition
 
 PROTOCOL: Final = 1
 OLDEST_PROTOCOL: Final = 1
@@ -218,6 +218,7 @@ class EndedRun(msgspec.Struct, frozen=True):
     elapsed_s: float
     printing_s: float
     file_bytes: int
+    position: ToolPosition | None = None  # where a cancel found the toolhead
 
 
 class Welcome(msgspec.Struct, frozen=True):

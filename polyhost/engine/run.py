@@ -9,21 +9,25 @@ its specification: comments and blanks never reach the wire; M0, M1 and M25 paus
 import bisect
 import os
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from typing import BinaryIO, Final, Protocol
 
 import msgspec
 
 from polyhost.core.errors import Malformed, NotFound, NotNow
-from polyhost.core.file import LayerIndex
+from polyhost.core.handling import ScriptName
 from polyhost.core.job import ENDED, RunProgress, RunSignal, RunState, advance
+from polyhost.core.placeholders import Values
 from polyhost.core.ports import Clock, RunOrder
-from polyhost.core.units import mm_min_from_mm_s
+from polyhost.core.printer import ToolPosition
 from polyhost.engine.conversation import Conversation
 from polyhost.engine.heaters import heat_list
+from polyhost.engine.hooks import Hooks
+from polyhost.engine.intake import Intake
 from polyhost.engine.journal import RunRecord
+from polyhost.engine.layer_times import time_at
 from polyhost.engine.messages import EndedRun
-from polyhost.engine.offsets import Offsets
+from polyhost.engine.points import again, both, commands_of, position_in, values_at
 from polyhost.firmware.marlin.session import Lane, Session
 from polyhost.gcode.modal import ModalState
 from polyhost.gcode.reader import LineReader
@@ -31,16 +35,17 @@ from polyhost.gcode.reader import LineReader
 _REFILL: Final = 32  # lines worth a batch: a batch costs as much as the lines in it
 _BATCH: Final = 256  # lines
 _SETTLE: Final = 512  # acknowledged lines kept before they are accounted for
-_STOPS: Final = re.compile(rb"^(?:N\d+\s*)?M(0+|0*1|0*25|0*112)(?![\d.])", re.IGNORECASE | re.MULTILINE)
-EMERGENCY_STOP: Final = 112
+_STOPS: Final = re.compile(
+    rb"^(?:(?:N\d+\s*)?M0*(0|1|25|112)(?![\d.])|@(pause|cancel|abort)(?!\w))", re.IGNORECASE | re.MULTILINE
+)
+_EMERGENCY_STOP: Final = b"112"
 _NO_GCODE: Final = re.compile(rb"[\x00-\x08\x0b-\x1f\x7f]")
-_PLACEHOLDER: Final = re.compile(r"\{(x|y|z|e|f|tool|hotend|bed|fan)\}")
 
 
 class Holder(Protocol):
     """What a run asks of whoever holds the machine."""
 
-    offsets: dict[str, float]  # °C that the file's targets are raised by
+    hooks: Hooks
 
     def switch_off(self, then: Callable[[], None] | None = None) -> None:
         """Send the off list; `then` is called when the last of it is acknowledged."""
@@ -50,50 +55,6 @@ class Holder(Protocol):
 
     def run_moved(self, run: "FileRun") -> None:
         """The run's state changed."""
-
-
-class PausePoint(msgspec.Struct, frozen=True):
-    """What the machine was set to when a pause or a cancel was asked for; in G-code's units, None is unknown."""
-
-    x: float | None = None
-    y: float | None = None
-    z: float | None = None
-    e: float | None = None
-    f: float | None = None
-    tool: int = 0
-    hotend: float | None = None
-    bed: float | None = None
-    fan: int = 0
-    targets: dict[str, float] = {}
-
-
-def filled(script: Iterable[str], point: PausePoint) -> list[bytes]:
-    """The lines of `script` with their placeholders filled; a line that needs something unknown is left out."""
-
-    def value(found: re.Match[str]) -> str:
-        return f"{getattr(point, found[1]):.5f}".rstrip("0").rstrip(".")
-
-    commands = [
-        _PLACEHOLDER.sub(value, line.partition(";")[0]).strip()
-        for line in script
-        if all(getattr(point, name) is not None for name in _PLACEHOLDER.findall(line))
-    ]
-    return [command.encode("ascii", "replace") for command in commands if command]
-
-
-def again(modal: ModalState) -> list[bytes]:
-    """The modes of `modal`, to be set again after somebody moved or extruded: the file counts on them.
-
-    On Marlin ``G90`` alone makes E absolute too, and an extrusion by hand shifts an absolute E.
-    """
-    lines = [b"G90" if modal.absolute else b"G91"]
-    if modal.extruder_absolute:
-        lines += [b"M82", f"G92 E{modal.e:.5f}".encode()]
-    else:
-        lines.append(b"M83")
-    if modal.feedrate_mm_s:
-        lines.append(f"G1 F{mm_min_from_mm_s(modal.feedrate_mm_s):.5g}".encode())
-    return lines
 
 
 class FileRun:
@@ -118,16 +79,19 @@ class FileRun:
         self._ends: list[int] = []
         self._base = 0
         self._fed = 0
-        self._offsets = Offsets()
-        self._rest: tuple[list[bytes], list[int]] = ([], [])  # of a batch, behind a line that stops the run
-        self._stop: int | None = None  # the number of the M command that stands behind the lines read
+        self._intake = Intake(holder.hooks, conversation.picture.modal.tool)
+        self._read_to = order.start_byte
+        self._rest: tuple[Sequence[bytes], Sequence[int]] = ([], [])  # of a batch, behind a line that stops the run
+        self._stop: bytes | None = None  # the command that stands behind the lines read: M's number, @'s word
         self._barrier: object | None = None  # asks the session when all lines read are with the firmware
         self._passed = False
         self._whole = False  # the reader has given everything
         self._empty = order.start_byte == 0  # no command was read yet
         self._broken = False  # nothing more is fed, the holder is about to fail the run
         self._awaited: Callable[[], None] | None = None
-        self._point = PausePoint()
+        self._point: Values = {}
+        self.position: ToolPosition | None = None  # where a pause or a cancel found the toolhead
+        self._finding_position = False  # of a pause, whose script was not said yet
         self._modal = ModalState()  # at the pause
         self._said_at_pause = 0
         self.cooled: dict[str, float] = {}  # targets that idle cooling switched off
@@ -165,7 +129,7 @@ class FileRun:
     def begin(self) -> None:
         """Send the script before the file, then the file."""
         self._conversation.session.start_numbering()
-        self._script(filled(self.order.scripts.before_start, self._here()), self._started)
+        self._say(ScriptName.BEFORE_START, self.order.scripts.before_start, self._started)
 
     def _started(self) -> None:
         self._move(RunSignal.STARTED)
@@ -178,15 +142,25 @@ class FileRun:
         self._move(RunSignal.PAUSE)
         self._take_back()
         self._modal = self._conversation.picture.modal.copy()
+        self._said_at_pause = -1
+        self.position = None
         if quietly:
             self._paused()
-        else:
+        elif self._holder.hooks.handling.position_on_pause:
+            self._finding_position = True
             self._script([b"M400", b"M114"], self._position_known)
+        else:
+            self._pause_here()
 
     def _position_known(self) -> None:
+        self._finding_position = False
+        self.position = position_in(self._conversation.picture)
+        self._pause_here()
+
+    def _pause_here(self) -> None:
         self._point = self._here()
         self._modal = self._conversation.picture.modal.copy()
-        self._script(filled(self.order.scripts.after_pause, self._point), self._paused)
+        self._say(ScriptName.AFTER_PAUSE, self.order.scripts.after_pause, self._paused)
 
     def _paused(self) -> None:
         self._paused_at = self._clock.monotonic()
@@ -197,16 +171,28 @@ class FileRun:
         if self.state in (RunState.RESUMING, RunState.PRINTING):
             return
         self._move(RunSignal.RESUME)
+        if self._finding_position:  # it was not paused yet, perhaps behind a long heat-up: nothing to take back
+            self._finding_position = False
+            self._script([], self._resumed)
+            return
         if self._paused_at is not None:
             self._paused_s += self._clock.monotonic() - self._paused_at
             self._paused_at = None
-        lines = list(heat_list(self.cooled, self._point.tool))
+        lines = list(heat_list(self.cooled, self._modal.tool))
         self.cooled = {}
-        if not quietly:
-            lines += filled(self.order.scripts.before_resume, self._point)
+        script = [] if quietly else commands_of(self.order.scripts.before_resume, both(self._point, self._here()))
+        lines += script
         if lines or self._conversation.said != self._said_at_pause:
             lines += again(self._modal)
-        self._script(lines, self._resumed)
+        if script:
+            self._holder.hooks.script_ran(ScriptName.BEFORE_RESUME, finished=False)
+            self._script(lines, self._resume_said)
+        else:
+            self._script(lines, self._resumed)
+
+    def _resume_said(self) -> None:
+        self._holder.hooks.script_ran(ScriptName.BEFORE_RESUME, finished=True)
+        self._resumed()
 
     def _resumed(self) -> None:
         self._move(RunSignal.RESUME_DONE)
@@ -218,9 +204,21 @@ class FileRun:
         self._move(RunSignal.CANCEL)
         self._take_back()
         self._conversation.session.drop(Lane.HOST)
-        self._point = self._here()
+        self._finding_position = False
+        self.position = None
         self._conversation.break_waits()
-        self._script(filled(self.order.scripts.after_cancel, self._point), self._switch_off)
+        if self._holder.hooks.handling.position_on_cancel:
+            self._script([b"M400", b"M114"], self._cancel_position_known)
+        else:
+            self._cancel_here()
+
+    def _cancel_position_known(self) -> None:
+        self.position = position_in(self._conversation.picture)
+        self._cancel_here()
+
+    def _cancel_here(self) -> None:
+        self._point = self._here()
+        self._say(ScriptName.AFTER_CANCEL, self.order.scripts.after_cancel, self._switch_off)
 
     def _switch_off(self) -> None:
         self._awaited = self._cancelled
@@ -293,13 +291,18 @@ class FileRun:
             raise Malformed(
                 f"{self.order.name} holds bytes that no G-code has, near byte {ends[0]}: is it a G-code file?"
             )
+        behind = ends[-1]
         found = _STOPS.search(text)
         if found is not None:
             index = text.count(b"\n", 0, found.start())
             self._rest = (lines[index + 1 :], ends[index + 1 :])
-            self._stop = int(found[1])
+            self._stop = (found[1] or found[2]).lower()
+            text = text[: found.start()]
+            behind = ends[index]
             lines, ends = lines[:index], ends[:index]
-        self._lines += self._offsets.raised(lines, self._holder.offsets)
+        start, self._read_to = self._read_to, behind
+        lines, ends = self._intake.taken(lines, ends, start, text)
+        self._lines += lines
         self._ends += ends
 
     def _at_end(self, session: Session, acknowledged: int) -> None:
@@ -318,18 +321,20 @@ class FileRun:
         elif self.state is RunState.FINISHING and self._awaited is None:
             self.settle()
             self.file_bytes = self.order.size_bytes
-            self._script(filled(self.order.scripts.after_done, self._here()), self._finished)
+            self._say(ScriptName.AFTER_DONE, self.order.scripts.after_done, self._finished)
 
     def _pass(self, barrier: object) -> None:
         """All lines before `barrier` are with the firmware for certain."""
         self._passed = self._passed or barrier is self._barrier
 
-    def _act_on_stop(self, command: int) -> None:
+    def _act_on_stop(self, command: bytes) -> None:
         self._stop = self._barrier = None
         self._passed = False
         self.settle()
-        if command == EMERGENCY_STOP:
+        if command == _EMERGENCY_STOP:
             self._break("the file asks for an emergency stop (M112); it was not sent")
+        elif command in {b"cancel", b"abort"}:
+            self.cancel()
         else:
             self.pause()
 
@@ -357,22 +362,9 @@ class FileRun:
         del self._lines[:count]
         del self._ends[:count]
 
-    def _here(self) -> PausePoint:
+    def _here(self) -> Values:
         self.settle()
-        picture = self._conversation.picture
-        modal, position, targets = picture.modal, picture.reported, picture.targets
-        return PausePoint(
-            x=position.x,
-            y=position.y,
-            z=position.z,
-            e=position.e,
-            f=mm_min_from_mm_s(modal.feedrate_mm_s) or None,
-            tool=modal.tool,
-            hotend=targets.get(f"tool{modal.tool}"),
-            bed=targets.get("bed"),
-            fan=round(modal.fan * 255),
-            targets=targets,
-        )
+        return values_at(self._conversation.picture)
 
     def progress(self) -> RunProgress:
         self.settle()
@@ -427,9 +419,16 @@ class FileRun:
             elapsed_s=self.elapsed_s,
             printing_s=self.printing_s,
             file_bytes=self.file_bytes,
+            position=self.position,
         )
 
     # --- moving along the table
+
+    def _say(self, name: ScriptName, script: Sequence[str], then: Callable[[], None]) -> None:
+        """Say a script, filled with what the machine is set to now, and go on with `then`."""
+        here = self._here()
+        self._awaited = then
+        self._holder.hooks.say(name, commands_of(script, both(here, here)), lambda: self._arrived(then))
 
     def _script(self, lines: list[bytes], then: Callable[[], None]) -> None:
         """Send `lines`, go on with `then` when the last is acknowledged, unless the run has turned elsewhere."""
@@ -458,17 +457,3 @@ class FileRun:
         self.close()
         self._lines, self._ends, self._rest = [], [], ([], [])
         self._move(signal)
-
-
-def time_at(layers: LayerIndex, file_bytes: int, size_bytes: int) -> float:
-    """Planned seconds that lie behind at `file_bytes`: each layer's time is spread evenly over its bytes."""
-    index = bisect.bisect_right(layers.offsets, file_bytes) - 1
-    if index < 0:
-        first, after, begin, end = 0, layers.offsets[0], 0.0, layers.times[0]
-    else:
-        first, begin = layers.offsets[index], layers.times[index]
-        last = index + 1 == len(layers.offsets)
-        after = size_bytes if last else layers.offsets[index + 1]
-        end = layers.total_s if last else layers.times[index + 1]
-    share = (file_bytes - first) / (after - first) if after > first else 1.0
-    return begin + (end - begin) * min(1.0, share)

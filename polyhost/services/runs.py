@@ -19,7 +19,7 @@ from polyhost.core.events import DriverEvent, Event, FileAnalysed, FileMoved, Fi
 from polyhost.core.file import File, is_gcode
 from polyhost.core.job import ENDED, Prints, Run, RunProgress, RunSignal, RunState, advance
 from polyhost.core.ports import Clock, ResumePlan, RunOrder, RunRecords, Scripts
-from polyhost.core.printer import Snapshot
+from polyhost.core.printer import Snapshot, ToolPosition
 from polyhost.core.user import Caller, Permission
 from polyhost.engine.messages import EndedRun
 from polyhost.services.bus import Bus
@@ -198,7 +198,7 @@ class Runs:
             await p.driver.pause(run.id)
 
     async def resume(self, p: Printer, by: Caller) -> None:
-        """No-op for a run that is not paused; `NotNow` while it is still pausing."""
+        """No-op for a run that is not paused; one that is still pausing goes on."""
         _needs(by, p)
         run = self._steerable(p)
         if run.state in {RunState.PAUSED, RunState.PAUSING, RunState.CANCELLING}:
@@ -479,7 +479,7 @@ class Runs:
             reason=ended.reason,
         )
         if await self._records.end_run(over):
-            self._show_end(over)
+            self._show_end(over, ended.position)
         p = next((p for p in self._printers.all() if p.slug == run.printer), None)
         if p is not None:
             try:
@@ -487,7 +487,7 @@ class Runs:
             except PolyhostError as error:  # it will be told again
                 log.debug("%s: the end of %s is written and could not be confirmed: %s", p.slug, run.id, error)
 
-    def _show_end(self, over: Run) -> None:
+    def _show_end(self, over: Run, position: ToolPosition | None) -> None:
         self._going_on.pop(over.id, None)
         self._paces.pop(over.id, None)
         for p in self._printers.all():
@@ -505,7 +505,7 @@ class Runs:
         self._ended.set()
         self._ended = asyncio.Event()
         log.info("%s: %s is %s%s", over.printer, over.path, over.state.value, over.reason and f": {over.reason}")
-        self._bus.publish(RunStateChanged(over.printer, over.id, over.state, over.reason))
+        self._bus.publish(RunStateChanged(over.printer, over.id, over.state, over.reason, position))
 
     async def _give_layers(self, path: str) -> None:
         """Hand the layers of `path` to the runs that began without them."""

@@ -7,11 +7,12 @@ from typing import Protocol
 import pytest
 
 from polyhost.core.errors import NotFound, NotNow
-from polyhost.core.events import FirmwareSpoke, RunStateChanged
+from polyhost.core.events import AtCommandSeen, CommandSuppressed, FirmwareSpoke, RunStateChanged, ScriptRan
 from polyhost.core.file import LayerIndex
+from polyhost.core.handling import Handling
 from polyhost.core.job import ENDED, RunState
 from polyhost.core.ports import Scripts
-from polyhost.core.printer import PrinterState
+from polyhost.core.printer import PrinterProfile, PrinterState
 from polyhost.drivers.engine_driver import EngineDriver
 from polyhost.gcode.limits import limits_from_m503
 from tests.drivers.rigs import FOOTER, HEADER, Ear, moves, order_of, reached, ready
@@ -27,6 +28,16 @@ class Rig(Protocol):
 
     async def sent(self) -> list[str]:
         """Commands that reached the machine, in order, without the host's questions."""
+
+
+def paused(rig: Rig) -> list[RunStateChanged]:
+    """What was told of pauses."""
+    changes = [notice for notice in rig.ear.notices if isinstance(notice, RunStateChanged)]
+    return [change for change in changes if change.state is RunState.PAUSED]
+
+
+def scripts_run(rig: Rig) -> list[tuple[str, bool]]:
+    return [(notice.name, notice.finished) for notice in rig.ear.notices if isinstance(notice, ScriptRan)]
 
 
 class DriverContract:
@@ -79,9 +90,8 @@ class DriverContract:
         await rig.driver.start(order_of(tmp_path, ["G28", "M0 look at it", "M117 on", "M25", "G28 X"]))
         await reached(rig.driver, rig.ear, RunState.PAUSED)
         await rig.driver.resume("run-1")
-        await rig.ear.until(
-            lambda: rig.ear.notices.count(RunStateChanged(rig.driver.slug, "run-1", RunState.PAUSED)) == 2
-        )
+        await rig.ear.until(lambda: len(paused(rig)) == 2)
+        assert [(event.position.x, event.position.tool) for event in paused(rig) if event.position] == [(0.0, 0)] * 2
         assert "M117 on" in await rig.sent()
         await rig.driver.resume("run-1")
         await reached(rig.driver, rig.ear, RunState.COMPLETED)
@@ -115,6 +125,89 @@ class DriverContract:
         await reached(rig.driver, rig.ear, RunState.CANCELLED)
         assert not rig.driver.snapshot.hot
         assert "G28 X" not in await rig.sent()
+
+    async def test_a_pause_behind_a_wait_for_heat_can_be_taken_back(self, rig: Rig, tmp_path: Path) -> None:
+        wait = ["M190 S110", "M190 R40"] * 3
+        scripts = Scripts(after_pause=("M117 paused",), before_resume=("M117 resumed",))
+        await rig.driver.start(order_of(tmp_path, ["G28", *wait, "G28 X"], scripts=scripts))
+        await rig.ear.until(lambda: "M190 S110" in " ".join(rig.ear.sent()))
+        await rig.driver.pause("run-1")
+        await reached(rig.driver, rig.ear, RunState.PAUSING)
+        await rig.driver.resume("run-1")
+        await reached(rig.driver, rig.ear, RunState.PRINTING)
+        await rig.driver.cancel("run-1")
+        await reached(rig.driver, rig.ear, RunState.CANCELLED)
+        assert not {"M117 paused", "M117 resumed"} & set(await rig.sent())
+
+    async def test_a_wait_for_heat_is_ended_by_the_command_for_it(self, rig: Rig) -> None:
+        await rig.driver.send(["M190 S110", "M117 warm", "M140 S0"])
+        await rig.ear.until(lambda: "M190 S110" in " ".join(rig.ear.sent()))
+        await rig.driver.send(["M108"])
+        await rig.ear.until(lambda: "M117 warm" in " ".join(rig.ear.sent()))
+        sent = rig.ear.sent()
+        assert sent.index("M108") < next(n for n, line in enumerate(sent) if "M117 warm" in line)
+
+    async def test_scripts_of_the_machine_are_said_when_it_comes_and_goes(self, rig: Rig) -> None:
+        script = Handling(after_connect=("M117 at {port}", "M117 {nothing}"), before_disconnect=("M117 bye",))
+        await rig.driver.configure(script)
+        await rig.driver.disconnect()
+        assert (await rig.sent())[-1] == "M117 bye"
+        await rig.driver.connect()
+        await ready(rig.driver, rig.ear)
+        await rig.ear.until(lambda: ("afterPrinterConnected", True) in scripts_run(rig))
+        assert (await rig.sent())[-2:] == [f"M117 at {rig.driver.snapshot.port}", "M117 {nothing}"]
+        assert scripts_run(rig)[:3] == [
+            *(("beforePrinterDisconnected", False), ("beforePrinterDisconnected", True)),
+            ("afterPrinterConnected", False),
+        ]
+
+    async def test_tools_are_changed_by_script_and_only_those_that_are_there(self, rig: Rig, tmp_path: Path) -> None:
+        await rig.driver.configure(
+            Handling(
+                PrinterProfile(extruders=2),
+                before_tool_change=("M117 {old} to {new}",),
+                after_tool_change=("M117 now {new}",),
+            )
+        )
+        await rig.driver.start(order_of(tmp_path, ["G28", "T0", "T1", "T5", "M104 T7 S200", "@OBJECT it", "G28 X"]))
+        await reached(rig.driver, rig.ear, RunState.COMPLETED)
+        await rig.driver.send(["T9", "T0"])
+        await rig.ear.until(lambda: scripts_run(rig).count(("afterToolChange", True)) == 2)
+        await rig.ear.until(lambda: "M117 now 0" in " ".join(rig.ear.sent()))
+        changed = ["M117 0 to 1", "T1", "M117 now 1"]
+        assert await rig.sent() == ["G28", "T0", *changed, "G28 X", "M117 1 to 0", "T0", "M117 now 0"]
+        suppressed = [notice.command for notice in rig.ear.notices if isinstance(notice, CommandSuppressed)]
+        assert suppressed == ["T5", "M104 T7 S200", "T9"]
+        assert AtCommandSeen(rig.driver.slug, "@OBJECT it") in rig.ear.notices
+
+    async def test_a_file_that_asks_for_too_much_heat_fails_before_it_heats(self, rig: Rig, tmp_path: Path) -> None:
+        await rig.driver.start(order_of(tmp_path, ["G28", "M140 S60", "M109 S450", "G28 X"]))
+        await reached(rig.driver, rig.ear, RunState.FAILED)
+        run = rig.driver.snapshot.run
+        assert run is not None
+        assert "M109 S450" in run.reason
+        assert "300 °C" in run.reason
+        await rig.ear.until(lambda: not rig.driver.snapshot.hot, "heaters off")
+        assert "M109 S450" not in await rig.sent()
+
+    @pytest.mark.parametrize("command", ["@cancel", "@abort"])
+    async def test_a_file_may_cancel_its_own_run(self, rig: Rig, tmp_path: Path, command: str) -> None:
+        await rig.driver.start(order_of(tmp_path, ["G28", command, "G28 X"]))
+        await reached(rig.driver, rig.ear, RunState.CANCELLED)
+        sent = await rig.sent()
+        assert sent[0] == "G28"
+        assert not {"G28 X", command} & set(sent)
+
+    async def test_a_cancel_tells_where_it_was_if_that_is_wanted(self, rig: Rig, tmp_path: Path) -> None:
+        await rig.driver.configure(Handling(position_on_cancel=True))
+        scripts = Scripts(after_cancel=("M117 at {x}",))
+        await rig.driver.start(order_of(tmp_path, ["G28", "G1 X50 F6000", "@pause"], scripts=scripts))
+        await reached(rig.driver, rig.ear, RunState.PAUSED)
+        await rig.driver.cancel("run-1")
+        await rig.ear.until(lambda: rig.ear.ends)
+        assert rig.ear.ends[0].position is not None
+        assert rig.ear.ends[0].position.x == 50
+        assert "M117 at 50" in await rig.sent()
 
     async def test_commands_are_sent_as_given(self, rig: Rig) -> None:
         await rig.driver.send(["G28 X", "M106 S51", "M220 S150", "T0"])

@@ -1,31 +1,14 @@
-"""Scripts with placeholders, the off list, time by layers: rules that need no machine."""
+"""The off list, modes set again, time by layers: rules that need no machine."""
 
 import pytest
 
 from polyhost.core.file import LayerIndex
 from polyhost.core.printer import Temperature
 from polyhost.engine.heaters import all_off, heat_list, off_list
+from polyhost.engine.layer_times import time_at
 from polyhost.engine.messages import MachineSettings, VirtualLink
-from polyhost.engine.run import PausePoint, again, filled, time_at
+from polyhost.engine.points import again
 from polyhost.gcode.modal import ModalState
-
-POINT = PausePoint(x=10.5, y=20.0, z=0.2, e=None, f=1800.0, tool=1, hotend=210.0, bed=60.0, fan=128)
-
-
-@pytest.mark.parametrize(
-    ("line", "sent"),
-    [
-        ("G1 X{x} Y{y} F{f}", [b"G1 X10.5 Y20 F1800"]),
-        ("M109 T{tool} S{hotend}", [b"M109 T1 S210"]),
-        ("M106 S{fan} ; {x} in a comment", [b"M106 S128"]),
-        ("G92 E{e}", []),  # unknown: better not sent than wrong
-        ("M117 {who} is here", [b"M117 {who} is here"]),
-        ("  ; only a comment", []),
-        ("", []),
-    ],
-)
-def test_placeholders_stand_for_what_the_machine_had(line: str, sent: list[bytes]) -> None:
-    assert filled([line], POINT) == sent
 
 
 def test_the_modes_that_a_file_counts_on_are_set_again() -> None:

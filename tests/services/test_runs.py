@@ -238,13 +238,13 @@ async def test_pausing_what_is_paused_changes_nothing(ready: World) -> None:
     await ready.runs.toggle(p, OPERATOR)
     assert ready.driver.told[1:] == [("pause", run.id), ("resume", run.id)]
     ready.driver.reach(RunState.PAUSING)
-    with pytest.raises(NotNow, match="pausing"):
-        await ready.runs.resume(p, OPERATOR)
+    await ready.runs.resume(p, OPERATOR)  # a pause may wait behind a long heat-up
+    assert ready.driver.told[-1] == ("resume", run.id)
     ready.driver.reach(RunState.CANCELLING)
     await ready.runs.cancel(p, OPERATOR)
     with pytest.raises(NotNow, match="cancelling"):
         await ready.runs.pause(p, OPERATOR)
-    assert len(ready.driver.told) == 3
+    assert len(ready.driver.told) == 4
 
 
 async def test_a_restart_is_a_second_run(ready: World) -> None:

@@ -1,0 +1,87 @@
+"""What the host says by itself besides a file: the scripts of a machine, and what it keeps from the wire."""
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Callable, Sequence
+from typing import Final, Protocol
+
+from polyhost.core.events import AtCommandSeen, CommandSuppressed, DriverEvent, ScriptRan
+from polyhost.core.handling import Handling, ScriptName
+from polyhost.core.placeholders import Values
+from polyhost.engine.connection import Connection
+from polyhost.engine.conversation import Conversation
+from polyhost.engine.messages import MachineSettings
+from polyhost.engine.points import both, commands_of, values_at
+
+log = logging.getLogger(__name__)
+
+LEAVING_S: Final = 10.0  # for the script before a link is closed
+
+
+class Holder(Protocol):
+    """Who holds the machine."""
+
+    name: str
+    settings: MachineSettings
+    conversation: Conversation
+    connection: Connection
+    offsets: dict[str, float]
+
+
+class Hooks:
+    """`engine.intake.Owner`, and who says the scripts that belong to the machine."""
+
+    def __init__(self, holder: Holder, publish: Callable[[DriverEvent], None]) -> None:
+        self._holder = holder
+        self._publish = publish
+
+    @property
+    def offsets(self) -> dict[str, float]:
+        return self._holder.offsets
+
+    @property
+    def handling(self) -> Handling:
+        return self._holder.settings.handling
+
+    def values(self) -> Values:
+        connection = self._holder.connection
+        here = values_at(self._holder.conversation.picture)
+        return {**both(here, here), "port": connection.port, "baud": connection.baud}
+
+    def suppressed(self, command: bytes, reason: str) -> None:
+        text = command.decode("utf-8", "replace")
+        log.info("%s: %s was not sent: %s", self._holder.name, text, reason)
+        self._publish(CommandSuppressed(self._holder.name, text, reason))
+
+    def at_command(self, command: bytes) -> None:
+        self._publish(AtCommandSeen(self._holder.name, command.decode("utf-8", "replace")))
+
+    def script_ran(self, script: ScriptName, *, finished: bool) -> None:
+        self._publish(ScriptRan(self._holder.name, script.value, finished))
+
+    def say(self, script: ScriptName, lines: Sequence[bytes], then: Callable[[], None] | None = None) -> None:
+        """Say the lines of `script`; `then` is called when the last is acknowledged."""
+
+        def done() -> None:
+            self.script_ran(script, finished=True)
+            if then is not None:
+                then()
+
+        if lines:
+            self.script_ran(script, finished=False)
+            self._holder.conversation.say(lines, done)
+        elif then is not None:
+            then()
+
+    def greeted(self) -> None:
+        """The firmware answers: for the first time, or again."""
+        self.say(ScriptName.AFTER_CONNECT, commands_of(self.handling.after_connect, self.values()))
+
+    async def before_disconnect(self) -> None:
+        """Returns when the machine has taken the script, or is given up on."""
+        done = asyncio.Event()
+        self.say(ScriptName.BEFORE_DISCONNECT, commands_of(self.handling.before_disconnect, self.values()), done.set)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(LEAVING_S):
+                await done.wait()
