@@ -5,7 +5,7 @@
 
 import logging
 from collections.abc import Mapping
-from typing import Final
+from typing import Final, Self
 
 import msgspec
 
@@ -27,6 +27,9 @@ class MachineOptions(msgspec.Struct, frozen=True):
     card: bool = True  # whether the printer's own card is used
     position_on_pause: bool = True  # whether a pause asks the firmware where it is
     position_on_cancel: bool = False  # whether a cancel does, which then waits for the moves under way
+
+    def checked(self) -> Self:
+        return self
 
 
 _CONCERNS: Final = frozenset({MachineOptions.__name__, GcodeScripts.__name__})
