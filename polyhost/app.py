@@ -29,6 +29,7 @@ from polyhost.engine.ports import ports
 from polyhost.services.accounts import LOCAL, Accounts
 from polyhost.services.bus import Bus
 from polyhost.services.clock import SystemClock
+from polyhost.services.discovery import is_loopback
 from polyhost.services.host import Host, build
 from polyhost.services.printers import Port
 from polyhost.services.reading import ReadingProcess
@@ -130,6 +131,7 @@ class App:
                         "logs": self.host.logs.run,
                         "serial logs": self.host.serial_logs.run,
                         **{kind.__name__.lower(): part.run for kind, part in application.parts.items()},
+                        **self._announcer(),
                     }.items()
                 ]
                 await self.host.runs.until_heard(HEAR_S)
@@ -175,6 +177,22 @@ class App:
         return self._engines.driver_for(settings.slug, settings)
 
     # Inside
+
+    def _announcer(self) -> dict[str, Callable[[], Coroutine[Any, Any, None]]]:
+        """The part that makes the printers known in the network; none when nobody there could reach them."""
+        settings, listens_at = self.host.config.discovery, self._main_socket.getsockname()[0]
+        if not settings.enabled or (is_loopback(listens_at) and not settings.interfaces):
+            return {}
+        from polyhost.services.announcing import Announcer
+
+        announcer = Announcer(
+            *(self.host.printers, self.host.discovery),
+            listens_at=listens_at,
+            port=port_of(self._main_socket),
+            version=self.host.config.octoprint.compat_version,
+            interfaces=settings.interfaces,
+        )
+        return {"mDNS": announcer.run}
 
     def _listen(self) -> tuple[list[socket.socket], dict[int, str]]:
         """All sockets, and the dialect that owns each door.  A port in use is one warning."""

@@ -47,6 +47,13 @@ class Access(_Section, frozen=True):
     allow_origins: tuple[str, ...] = ()  # web pages of other origins that may call, by exact name
 
 
+class Discovery(_Section, frozen=True):
+    """``[discovery]``: how slicers and home automation find this host by themselves."""
+
+    enabled: bool = True  # announce name and port of each printer by mDNS, unless only this computer is listened to
+    interfaces: tuple[str, ...] = ()  # addresses of the interfaces to announce at; none is all
+
+
 class OctoPrint(_Section, frozen=True):
     """``[octoprint]``"""
 
@@ -124,6 +131,7 @@ class Config(_Section, frozen=True):
     server: Server = Server()
     doors: Doors = Doors()
     access: Access = Access()
+    discovery: Discovery = Discovery()
     octoprint: OctoPrint = OctoPrint()
     scripts: Scripts = Scripts()
     safety: Safety = Safety()

@@ -16,6 +16,7 @@ from pathlib import Path
 import httpx
 import psutil
 import pytest
+from zeroconf import Zeroconf
 
 from polyhost.drivers.engines import runtime_path
 from tests.commands.conftest import Ran, command, end, environment, host_of, run, start_demo
@@ -376,3 +377,29 @@ def test_the_demo_keeps_its_data_where_it_is_told_to(tmp_path: Path) -> None:
             end(demo)
         assert (tmp_path / "kept" / "polyhost.db").exists()
     assert json.loads(listed.text)[0]["slug"] == "virtual-1"
+
+
+def test_a_printer_is_announced_while_the_host_runs(tmp_path: Path) -> None:
+    """Over the loopback interface, which a host that listens there alone uses only when it is named."""
+    slug = f"v-{os.getpid()}-{time.monotonic_ns()}"
+    settings = f'[discovery]\ninterfaces = ["127.0.0.1"]\n[[printers]]\nslug = "{slug}"\ndriver = "virtual"\n'
+    with serving(tmp_path / "data", settings) as server, Zeroconf(interfaces=["127.0.0.1"]) as looking:
+        info = None
+        end = time.monotonic() + 20
+        while info is None:
+            assert time.monotonic() < end
+            name = f"{slug} on {socket.gethostname().partition('.')[0]}"[:63]
+            info = looking.get_service_info("_octoprint._tcp.local.", f"{name}._octoprint._tcp.local.", timeout=500)
+        assert server.url.endswith(f":{info.port}")
+        server.stop()
+
+
+def test_the_host_keeps_its_log_as_a_file(tmp_path: Path) -> None:
+    with serving(tmp_path / "data", VIRTUAL) as server:
+        said = server.stop()
+    log = tmp_path / "data" / "log" / "polyhost.log"
+    assert stat.S_IMODE(log.stat().st_mode) == 0o600
+    lines = log.read_text().splitlines()
+    assert "begins" in lines[0]
+    assert lines[-1].endswith("Polyhost ends")
+    assert all(line in said for line in lines)

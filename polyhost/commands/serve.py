@@ -1,6 +1,7 @@
 """`serve`: the host itself, in the foreground, until it is told to stop."""
 
 import asyncio
+import os
 import signal
 from collections.abc import Callable
 from pathlib import Path
@@ -8,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
+from polyhost import __version__
 from polyhost.commands.client import Data
 from polyhost.commands.places import data_folder, is_root, keep_private
 from polyhost.commands.terminal import Exit, say
@@ -65,8 +67,11 @@ def serve(
     except NotNow as taken:
         say(f"polyhost: {taken}; choose another: polyhost serve --port N")
         raise typer.Exit(Exit.UNEXPECTED) from None
+    log = logging.getLogger(__name__)
     with main_socket, host_log(data_folder(data) / "log", LOG_FORM):
+        log.info("Polyhost %s begins, as process %d", __version__, os.getpid())
         uvloop.run(_serve(settings, data_folder(data), main_socket, stop_printing))
+        log.info("Polyhost ends")
 
 
 async def _serve(settings: "Config", data: Path, main_socket: "socket.socket", stop_printing: bool) -> None:

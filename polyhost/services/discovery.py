@@ -1,5 +1,6 @@
-"""Who this host and its printers are to programs that look for them, and how they are announced."""
+"""Who this host and its printers are to programs that look for them, and whether there is anybody to tell."""
 
+import ipaddress
 import uuid
 
 import msgspec
@@ -26,3 +27,11 @@ class Discovery:
     def uuid_of(self, printer: Printer) -> str:
         """The same for a slug for as long as the data folder lives; clients know a printer again by it."""
         return str(uuid.uuid5(uuid.UUID(self._preferences.get(Identity).uuid), printer.slug))
+
+
+def is_loopback(address: str) -> bool:
+    """Whether who listens at `address` hears nobody but this computer."""
+    try:
+        return ipaddress.ip_address(address).is_loopback
+    except ValueError:
+        return address == "localhost"

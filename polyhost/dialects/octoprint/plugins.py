@@ -97,7 +97,7 @@ PROVIDED: Final = (
     Plugin("action_command_prompt", "Action Command Prompts", "Questions of the printer's that a person answers"),
     Plugin("appkeys", "Application Keys", "Programs ask for a key of their own, a person allows it"),
     Plugin("classicwebcam", "Classic Webcam", "The printer's webcam, by the addresses of its stream and snapshots"),
-    Plugin("discovery", "Discovery", "Finding this host by mDNS"),
+    Plugin("discovery", "Discovery", "Programs find this host by mDNS"),
     Plugin("logging", "Logging", "The host's logs"),
     Plugin("pluginmanager", "Plugin Manager", "This list; nothing can be installed"),
     Plugin("softwareupdate", "Software Update", "Which version this is; nothing is updated from here"),
