@@ -34,6 +34,7 @@ class Session:
     csrf: str = field(repr=False)
     caller: Caller
     token: str = field(default="", repr=False)
+    remembered: bool = False
 
 
 class Sessions:
@@ -70,7 +71,7 @@ class Sessions:
             self._remembered.pop(digest, None)
         self._remembered[new.digest] = new
         session = self._restored(token, caller)
-        return Session(session.id, session.csrf, caller, token)
+        return Session(session.id, session.csrf, caller, token, remembered=True)
 
     def recall(self, token: str, caller_of: Callable[[str], Caller]) -> Session | None:
         """The session that `token` stands for, live again; None when there is none, or its end has come."""
@@ -117,7 +118,8 @@ class Sessions:
             self._end(session_id)
 
     def _restored(self, token: str, caller: Caller) -> Session:
-        session = Session(self._derived(token, b"id").hex(), self._derived(token, b"csrf").hex(), caller)
+        session_id, csrf = self._derived(token, b"id").hex(), self._derived(token, b"csrf").hex()
+        session = Session(session_id, csrf, caller, remembered=True)
         return self.find(session.id) or self._keep(session)
 
     def _keep(self, session: Session) -> Session:

@@ -9,6 +9,7 @@ from polyhost.core.errors import Malformed, NotAllowed, Unsupported
 from polyhost.core.user import GUEST, Caller, Permission
 from polyhost.services.host import Host
 from polyhost.services.printers import Printer
+from polyhost.services.sessions import Session
 from polyhost.web import bodies
 from polyhost.web.addressing import DEFAULT_PORTS, Peer, base_url, host_header_of, network_of
 from polyhost.web.answers import Latest
@@ -56,13 +57,13 @@ class Call:
         "_query",
         "_receive",
         "caller",
-        "csrf",
         "headers",
         "host",
         "params",
         "peer",
         "prefixed",
         "scope",
+        "session",
     )
 
     def __init__(
@@ -84,7 +85,7 @@ class Call:
         self._kit = kit
         self.params: dict[str, str] = {}
         self.caller: Caller = GUEST
-        self.csrf = ""  # the token of the cookie's session, when that is who calls
+        self.session: Session | None = None  # the cookie's, when that is who calls
         self._receive = receive
         self._query: dict[str, str] | None = None
 
@@ -165,6 +166,16 @@ class Call:
     def base(self) -> str:
         """How the client reaches this printer's root: scheme, host, prefix; no slash at the end."""
         return base_url(self.peer) + (f"/p/{self.prefixed}" if self.prefixed is not None else "")
+
+    @property
+    def root(self) -> str:
+        """The part of `base` behind scheme and host."""
+        return self.peer.root + (f"/p/{self.prefixed}" if self.prefixed is not None else "")
+
+    @property
+    def csrf(self) -> str:
+        """The token of the cookie's session, "" without one."""
+        return self.session.csrf if self.session is not None else ""
 
     @property
     def query(self) -> Mapping[str, str]:

@@ -1,7 +1,7 @@
 """Who calls, before anything else is looked at: keys, cookies, the local socket; and what a foreign page may not do.
 
 A credential is, first match wins: ``apikey=`` in the URL, ``X-Api-Key``, ``Authorization: Bearer``, the cookie
-of a session.  A wrong one makes a guest, as none does.
+of a session, or the one that brings it back after a restart.  A wrong one makes a guest, as none does.
 """
 
 import hmac
@@ -17,6 +17,10 @@ from polyhost.web.call import Call, Scope
 from polyhost.web.errors import Misdirected
 
 SAFE_METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS"})
+
+SESSION: Final = "session"
+CSRF: Final = "csrf_token"
+REMEMBER: Final = "remember_token"
 
 
 class Guard:
@@ -34,22 +38,24 @@ class Guard:
         if key is not None:
             call.caller = self._host.accounts.caller_of_key(key) if key else GUEST
             return
-        session_id = cookies_of(call).get(session_cookie(call.scope))
-        if session_id is None:
+        cookies = cookies_of(call)
+        session_id, token = cookie_of(call, cookies, SESSION), cookie_of(call, cookies, REMEMBER)
+        if not session_id and not token:
             return
         name = call.peer.host.name
         if not self._known_hosts.knows(name, (printer.slug for printer in self._host.printers.all())):
             raise Misdirected(f"{name} is not a name of this host; add it to server.hosts to log in under it")
-        session = self._host.accounts.session(session_id)
-        if session is not None:
-            call.caller, call.csrf = session.caller, session.csrf
+        accounts = self._host.accounts
+        call.session = accounts.session(session_id) or (accounts.recalled(token) if token else None)
+        if call.session is not None:
+            call.caller = call.session.caller
 
     def check_forgery(self, call: Call) -> None:
         """Unsafe methods of a cookie's session prove that the page is ours: cookie and header hold its token (S8)."""
         if not call.csrf or call.scope["method"] in SAFE_METHODS:
             return
         given = call.headers.get(b"x-csrf-token", b"")
-        kept = cookies_of(call).get(csrf_cookie(call.scope), "").encode()
+        kept = cookie_of(call, cookies_of(call), CSRF).encode()
         token = call.csrf.encode()
         if not (hmac.compare_digest(given, token) and hmac.compare_digest(kept, token)):
             raise Malformed("CSRF validation failed")
@@ -81,15 +87,18 @@ def cookies_of(call: Call) -> dict[str, str]:
         return {}
 
 
-def session_cookie(scope: Scope) -> str:
-    """Cookies are shared by all ports of a name, so theirs is in ours."""
-    return f"session_P{_port(scope)}"
+def cookie_of(call: Call, cookies: dict[str, str], name: str) -> str:
+    """The value of our cookie `name`: the one of this address, else the one of the whole host, else ""."""
+    own = cookies.get(cookie_name(call, name))
+    return own if own is not None else cookies.get(f"{name}_P{_port(call)}", "")
 
 
-def csrf_cookie(scope: Scope) -> str:
-    return f"csrf_token_P{_port(scope)}"
+def cookie_name(call: Call, name: str) -> str:
+    """With the port, since all ports of a host name share cookies, and with the prefix of the path, if it has one."""
+    root = call.root.replace("/", "|")
+    return f"{name}_P{_port(call)}" + (f"_R{root}" if root else "")
 
 
-def _port(scope: Scope) -> int:
-    server = scope.get("server")
-    return (server[1] if server else None) or 80
+def _port(call: Call) -> int:
+    """As the client sees it."""
+    return call.peer.host.port or (443 if call.peer.scheme == "https" else 80)

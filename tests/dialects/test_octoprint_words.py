@@ -212,7 +212,7 @@ def test_history_has_no_offsets() -> None:
     [
         (GUEST, ["guests"], set(), {"STATUS"}),
         (Caller("v", Role.VIEWER), ["readonly"], {"STATUS", "FILES_LIST"}, {"FILES_UPLOAD", "PRINT"}),
-        (Caller("u", Role.UPLOADER), ["readonly"], {"FILES_UPLOAD"}, {"FILES_DELETE", "FILES_SELECT", "CONTROL"}),
+        (Caller("u", Role.UPLOADER), ["uploaders"], {"FILES_UPLOAD"}, {"FILES_DELETE", "FILES_SELECT", "CONTROL"}),
         (Caller("o", Role.OPERATOR), ["users"], {"PRINT", "CONTROL", "CONNECTION"}, {"ADMIN", "SETTINGS", "SYSTEM"}),
         (Caller("a", Role.ADMINISTRATOR), ["admins", "users"], {"ADMIN", "SETTINGS", "SYSTEM", "STATUS"}, set()),
     ],

@@ -9,6 +9,12 @@ statuses, fields and kinds of numbers, except where we differ on purpose:
   list shows it again. It acts on one printer alone when it was asked for at ``/p/<printer>/``, at a printer's own
   port or host name, else on every printer. Administrators see, and decide, requests limited to another user. After
   twenty polls in a minute with tokens that are none, the next is 429.
+- Groups are the host's roles (``uploaders`` stands between ``readonly`` and ``users``) and stay as they are: making,
+  changing and removing one is 403. Single permissions are taken where together with the groups they make a role, else
+  400; so are unknown ones, which upstream ignores. ``admin`` counts again where no groups are given.
+- No user is shown their key again. A password has 8 characters, a user's settings 16 KiB. The last administrator
+  stays one (409). Sessions end when what a user may changes. ``/api/users`` leads on only who may look.
+- A cookie of the whole host counts below ``/p/<printer>/``, too. There is no global key and no HTTP Basic.
 - What upstream answers with 500, or takes and does nothing about, is 400 and says why: a speed or limit that is no
   number, a jog without an axis, ``axes`` that is empty or no list, a tool that the printer has not, a target that is
   negative or beyond what the printer's profile allows, a command that is no text, a name that no file may have.
@@ -48,6 +54,7 @@ statuses, fields and kinds of numbers, except where we differ on purpose:
 from typing import Final
 
 from polyhost.dialects.octoprint import (
+    access,
     appkeys,
     appkeys_page,
     connection,
@@ -78,6 +85,7 @@ _routes = Routes()
 _routes.include(
     version.routes,
     login.routes,
+    access.routes,
     appkeys.routes,
     appkeys_page.routes,
     connection.routes,

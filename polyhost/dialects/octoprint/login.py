@@ -8,19 +8,20 @@ from typing import Final
 
 import msgspec
 
-from polyhost.core.errors import Malformed
-from polyhost.core.user import GUEST, Caller, Role
+from polyhost.core.errors import Malformed, NotFound
+from polyhost.core.user import GUEST, Caller, User
+from polyhost.dialects.octoprint import access
 from polyhost.dialects.octoprint.commands import Flag
 from polyhost.dialects.octoprint.permissions import GROUPS, keys_of, needs_of
-from polyhost.services.sessions import Session
+from polyhost.services.sessions import REMEMBERED_S, Session
 from polyhost.web.answers import Encoded, Headers, encoded
 from polyhost.web.call import Call, truth_of
-from polyhost.web.guard import cookies_of, csrf_cookie, session_cookie
+from polyhost.web.guard import CSRF, REMEMBER, SESSION, cookie_name, cookie_of, cookies_of
 from polyhost.web.routes import Routes
 
 routes = Routes()
 
-_REMEMBER_S: Final = 30 * 24 * 3600
+_ACTIVE_LOGOUT: Final = "active_logout"
 
 
 class Login(msgspec.Struct):
@@ -36,19 +37,11 @@ class Anonymous(msgspec.Struct):
     needs: dict[str, list[str]]
 
 
-class UserRecord(msgspec.Struct):
-    name: str
-    active: bool
-    admin: bool
-    user: bool
-    apikey: None
-    permissions: list[str]
-    groups: tuple[str, ...]
-    roles: list[str]
-    needs: dict[str, list[str]]
-    settings: dict[str, str]
+class LoginRecord(access.UserRecord, kw_only=True):
+    """``session`` is what the push socket wants to see."""
+
     session: str
-    is_external_client: bool = msgspec.field(name="_is_external_client")
+    is_external_client: bool = msgspec.field(default=False, name="_is_external_client")
     login_mechanism: str = msgspec.field(name="_login_mechanism")
     credentials_seen: str = msgspec.field(name="_credentials_seen")
 
@@ -59,22 +52,12 @@ class CurrentUser(msgspec.Struct):
     groups: tuple[str, ...]
 
 
-def record_of(session: Session, mechanism: str, now: float) -> UserRecord:
+def record_of(session: Session, settings: dict[str, msgspec.Raw], mechanism: str, now: float) -> LoginRecord:
     caller = session.caller
-    is_admin = caller.role is Role.ADMINISTRATOR
-    return UserRecord(
-        name=caller.name,
-        active=True,
-        admin=is_admin,
-        user=True,
-        apikey=None,
-        permissions=[],
-        groups=GROUPS[caller.role],
-        roles=["user", "admin"] if is_admin else ["user"],
-        needs=needs_of(caller),
-        settings={},
+    assert caller.role is not None  # a guest has no session
+    return LoginRecord(
+        *msgspec.structs.astuple(access.record_of(User(caller.name, caller.role), settings)),
         session=session.id,
-        is_external_client=False,
         login_mechanism=mechanism,
         credentials_seen=datetime.fromtimestamp(now, UTC).isoformat(timespec="seconds"),
     )
@@ -87,18 +70,27 @@ def current_user_of(caller: Caller) -> CurrentUser:
 @routes.post("/api/login", open_door=True)
 async def log_in(call: Call) -> Encoded:
     wish = await _wish(call)
-    accounts, now = call.host.accounts, call.host.clock.now()
+    accounts = call.host.accounts
     if wish.user is not None and wish.password is not None:
-        session = await accounts.log_in(wish.user, wish.password, call.peer.address)
-        cookies = _cookies(call, session, _REMEMBER_S if truth_of(wish.remember) else None)
-        return encoded(record_of(session, "password", now), headers=cookies)
+        remember = truth_of(wish.remember)
+        session = await accounts.log_in(wish.user, wish.password, call.peer.address, remember=remember)
+        return encoded(_record(call, session, "password"), headers=_cookies(call, session))
     if not truth_of(wish.passive):
         raise Malformed("give user and pass, or passive")
     if call.caller.is_guest:
         return encoded(Anonymous(needs_of(GUEST)))
-    known = accounts.session(cookies_of(call).get(session_cookie(call.scope), "")) if call.csrf else None
-    session = known or accounts.begin_session(call.caller)
-    return encoded(record_of(session, "remember_me" if known else "apikey", now))
+    if call.session is not None:
+        return encoded(_record(call, call.session, "remember_me" if call.session.remembered else "password"))
+    return encoded(_record(call, accounts.begin_session(call.caller), "apikey"))
+
+
+def _record(call: Call, session: Session, mechanism: str) -> LoginRecord:
+    name = session.caller.name
+    try:
+        settings = call.host.accounts.settings_of(name, by=session.caller)
+    except NotFound:  # the local socket's caller is no user
+        settings = {}
+    return record_of(session, settings, mechanism, call.host.clock.now())
 
 
 async def _wish(call: Call) -> Login:
@@ -112,11 +104,10 @@ async def _wish(call: Call) -> Login:
 
 @routes.post("/api/logout", open_door=True)
 async def log_out(call: Call) -> Encoded:
-    session_id = cookies_of(call).get(session_cookie(call.scope))
-    if session_id is not None:
-        await call.host.accounts.log_out(session_id)
-    gone = [_cookie(call, name, "", 0) for name in (session_cookie(call.scope), csrf_cookie(call.scope))]
-    return encoded(Anonymous(needs_of(GUEST)), headers=gone)
+    cookies = cookies_of(call)
+    await call.host.accounts.log_out(cookie_of(call, cookies, SESSION), cookie_of(call, cookies, REMEMBER))
+    gone = [_cookie(call, name, "", 0) for name in (SESSION, CSRF, REMEMBER)]
+    return encoded(Anonymous(needs_of(GUEST)), headers=[*gone, _cookie(call, _ACTIVE_LOGOUT, "true", None)])
 
 
 @routes.get("/api/currentuser", open_door=True)
@@ -124,16 +115,20 @@ async def current_user(call: Call) -> CurrentUser:
     return current_user_of(call.caller)
 
 
-def _cookies(call: Call, session: Session, max_age_s: int | None) -> Headers:
-    return [
-        _cookie(call, session_cookie(call.scope), session.id, max_age_s),
-        _cookie(call, csrf_cookie(call.scope), session.csrf, max_age_s, hidden=False),
+def _cookies(call: Call, session: Session) -> Headers:
+    """Those of a log-in; they stay for as long as the browser runs, or as the session is remembered."""
+    max_age_s = round(REMEMBERED_S) if session.token else None
+    cookies = [
+        _cookie(call, SESSION, session.id, max_age_s),
+        _cookie(call, CSRF, session.csrf, max_age_s, hidden=False),
+        _cookie(call, _ACTIVE_LOGOUT, "", 0),
     ]
+    return [*cookies, _cookie(call, REMEMBER, session.token, max_age_s)] if session.token else cookies
 
 
 def _cookie(call: Call, name: str, value: str, max_age_s: int | None, *, hidden: bool = True) -> tuple[bytes, bytes]:
     """`hidden` from the page's scripts; the CSRF token is not, since they must repeat it."""
-    said = f"{name}={value}; Path=/; SameSite=Strict"
+    said = f"{cookie_name(call, name)}={value}; Path={call.root}/; SameSite=Strict"
     said += "" if max_age_s is None else f"; Max-Age={max_age_s}"
     said += "; HttpOnly" if hidden else ""
     said += "; Secure" if call.peer.scheme == "https" else ""
