@@ -36,6 +36,7 @@ from polyhost.services.reading import ReadingProcess
 from polyhost.storage.library import Library
 from polyhost.storage.records import Records
 from polyhost.storage.secret import SetupCode, secret_key
+from polyhost.storage.timelapses import TimelapseFolder
 from polyhost.web import server
 from polyhost.web.application import Application
 from polyhost.web.listening import listen, port_of
@@ -83,7 +84,8 @@ class App:
             accounts.setup_code = SetupCode(data)
         library = Library(data / "files", data / "staging", data / "thumbnails")
         app.host = await build(
-            settings, records, library, ReadingProcess(), clock, accounts, app._driver_for, _ports, bus, data
+            *(settings, records, library, TimelapseFolder(data / "timelapse"), ReadingProcess(), clock),
+            *(accounts, app._driver_for, _ports, bus, data),
         )
         return app
 
@@ -130,6 +132,7 @@ class App:
                         "commands of the owner's": self.host.system.run,
                         "logs": self.host.logs.run,
                         "serial logs": self.host.serial_logs.run,
+                        "timelapses": self.host.timelapses.run,
                         **{kind.__name__.lower(): part.run for kind, part in application.parts.items()},
                         **self._announcer(),
                     }.items()

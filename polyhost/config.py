@@ -109,6 +109,15 @@ class Action(_Section, frozen=True):
     wait: bool = True  # False: answered as soon as it has begun
 
 
+class Timelapse(_Section, frozen=True):
+    """``[timelapse]``: how movies of prints are made; which prints are recorded is set while the host runs"""
+
+    ffmpeg: str = ""  # the program; "" is the system's, or that of polyhost[timelapse]
+    bitrate: str = "10000k"  # of the movies, in bits per second, as ffmpeg writes it
+    threads: int = 1  # that ffmpeg may use
+    max_recordings: int = 50  # prints of one printer whose pictures are kept without a movie; beyond it the oldest go
+
+
 class Printer(_Section, frozen=True):
     """``[[printers]]``"""
 
@@ -137,6 +146,7 @@ class Config(_Section, frozen=True):
     safety: Safety = Safety()
     uploads: Uploads = Uploads()
     system: System = System()
+    timelapse: Timelapse = Timelapse()
     actions: tuple[Action, ...] = ()
     printers: tuple[Printer, ...] = ()
 

@@ -161,6 +161,59 @@ class ProfileChanged(_Event, frozen=True):
     change: str
 
 
+class PictureAsked(_Event, frozen=True):
+    """The timelapse of a print is about to have its next picture, which will be called `file`."""
+
+    printer: str
+    file: str
+
+
+class PictureTaken(_Event, frozen=True):
+    printer: str
+    file: str
+
+
+class PictureMissed(_Event, frozen=True):
+    printer: str
+    file: str
+    webcam: str
+    reason: str
+
+
+class PostRollChanged(_Event, frozen=True):
+    """The last pictures of a print are being taken, or are (`finished`); the movie will rest on them `length_s`."""
+
+    printer: str
+    length_s: float
+    fps: int
+    finished: bool
+
+
+class MovieChanged(_Event, frozen=True):
+    """A movie of a print is ``rendering``, ``done`` or ``failed``."""
+
+    printer: str
+    recording: str
+    movie: str
+    path: str  # of what was printed
+    state: str
+    reason: str = ""
+
+
+class MovieProgressed(_Event, frozen=True):
+    """How much of the movie that is being made is done."""
+
+    printer: str
+    movie: str
+    fraction: float
+
+
+class TimelapseChanged(_Event, frozen=True):
+    """The prints of this printer are recorded otherwise from now on."""
+
+    printer: str
+
+
 class LoggedIn(_Event, frozen=True):
     user: str
 
@@ -217,6 +270,13 @@ Event = (
     | FirmwareNotified
     | PreferencesChanged
     | ProfileChanged
+    | PictureAsked
+    | PictureTaken
+    | PictureMissed
+    | PostRollChanged
+    | MovieChanged
+    | MovieProgressed
+    | TimelapseChanged
     | LoggedIn
     | LoggedOut
     | RightsChanged

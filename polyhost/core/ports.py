@@ -11,6 +11,7 @@ from polyhost.core.file import Analysis, File, LayerIndex, Metadata
 from polyhost.core.handling import Handling
 from polyhost.core.job import Prints, Run
 from polyhost.core.printer import Snapshot
+from polyhost.core.timelapse import Movie, Recording
 from polyhost.core.user import ApiKey, Remembered, User
 
 
@@ -310,3 +311,32 @@ class FileStore(Protocol):
 
     def keep_thumbnails_of(self, digests: Collection[str]) -> None:
         """Remove all others."""
+
+
+class TimelapseStore(Protocol):
+    """Pictures and movies of prints, by printer.  Every method blocks, and raises `NoSpace`."""
+
+    def recordings(self, printer: str) -> list[Recording]:
+        """The oldest first."""
+
+    def movies(self, printer: str) -> list[Movie]: ...
+
+    def begin(self, printer: str, recording: Recording) -> None: ...
+
+    def add_picture(self, printer: str, recording: Recording, data: bytes) -> None:
+        """The one after the `count` that `recording` has."""
+
+    def pictures(self, printer: str, name: str) -> Path: ...
+
+    def drop_recording(self, printer: str, name: str) -> None: ...
+
+    def keep_movie(self, printer: str, made: Path, name: str) -> Movie:
+        """Give what was `made` its place, under `name` or one that nobody has."""
+
+    def movie(self, printer: str, name: str) -> Path:
+        """A movie or its thumbnail; `NotFound`."""
+
+    def drop_movie(self, printer: str, name: str) -> None: ...
+
+    def free_space(self) -> tuple[int, int]:
+        """Bytes free and in all."""

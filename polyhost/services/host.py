@@ -7,7 +7,16 @@ from typing import Protocol
 
 from polyhost import config
 from polyhost.config import Config
-from polyhost.core.ports import AccountRecords, Clock, Driver, FileRecords, FileStore, PreferenceRecords, RunRecords
+from polyhost.core.ports import (
+    AccountRecords,
+    Clock,
+    Driver,
+    FileRecords,
+    FileStore,
+    PreferenceRecords,
+    RunRecords,
+    TimelapseStore,
+)
 from polyhost.services.accounts import Accounts
 from polyhost.services.app_keys import AppKeys
 from polyhost.services.bus import Bus
@@ -19,12 +28,14 @@ from polyhost.services.preferences import Preferences
 from polyhost.services.printers import Port, PrinterRecords, Printers
 from polyhost.services.probing import Probing
 from polyhost.services.profiles import Profiles
+from polyhost.services.rendering import Renderer
 from polyhost.services.runs import Runs
 from polyhost.services.scripts import ScriptLibrary
 from polyhost.services.serial_log import SerialLogs
 from polyhost.services.settings import Settings
 from polyhost.services.snapshots import Fetcher
 from polyhost.services.system import System
+from polyhost.services.timelapses import Timelapses
 from polyhost.services.webcams import Webcams
 
 
@@ -53,6 +64,7 @@ class Host:
     serial_logs: SerialLogs
     probing: Probing
     webcams: Webcams
+    timelapses: Timelapses
     bus: Bus
     clock: Clock
 
@@ -61,6 +73,7 @@ async def build(
     settings: Config,
     records: HostRecords,
     store: FileStore,
+    timelapse_store: TimelapseStore,
     reader: Reader,
     clock: Clock,
     accounts: Accounts,
@@ -83,6 +96,11 @@ async def build(
     treatment = Treatment(printers, scripts, preferences, bus)
     runs = Runs(records, printers, files, bus, clock, scripts)
     webcams = Webcams(preferences, Fetcher())
+    timelapses = Timelapses(
+        *(preferences, printers, webcams, timelapse_store, Renderer(settings.timelapse), bus, clock),
+        *(settings.timelapse, settings.uploads),
+    )
+    await timelapses.load()
     app_keys = AppKeys(accounts, bus, clock)
     system = System(settings.system, settings.actions, printers)
     logs = Logs(data / "log")
@@ -105,6 +123,7 @@ async def build(
         serial_logs=serial_logs,
         probing=Probing(),
         webcams=webcams,
+        timelapses=timelapses,
         bus=bus,
         clock=clock,
     )

@@ -24,6 +24,7 @@ from polyhost.services.host import build
 from polyhost.storage.library import Library
 from polyhost.storage.records import Records
 from polyhost.storage.secret import secret_key
+from polyhost.storage.timelapses import TimelapseFolder
 
 ADMIN = Caller("ada", Role.ADMINISTRATOR)
 OPERATOR = Caller("oz", Role.OPERATOR)
@@ -203,7 +204,8 @@ class World:
         self.accounts = Accounts(self.records, self.clock, key, self.bus)
         self.library = Library(self.data / "files", self.data / "staging", self.data / "thumbnails")
         self.host = await build(
-            *(self.config, self.records, self.library, self.reader, self.clock, self.accounts),
+            *(self.config, self.records, self.library, TimelapseFolder(self.data / "timelapse"), self.reader),
+            *(self.clock, self.accounts),
             *(self.driver_for, list, self.bus, self.data),
         )
         self.files, self.printers, self.runs = self.host.files, self.host.printers, self.host.runs
@@ -238,6 +240,7 @@ async def living(world: World) -> AsyncIterator[World]:
             host.system,
             host.serial_logs,
             host.treatment,
+            host.timelapses,
         )
         tasks = [group.create_task(part.run()) for part in parts]
         try:

@@ -30,6 +30,7 @@ from polyhost.services.host import Host, build
 from polyhost.storage.library import Library
 from polyhost.storage.records import Records
 from polyhost.storage.secret import SetupCode, secret_key
+from polyhost.storage.timelapses import TimelapseFolder
 from polyhost.web.application import Application
 
 GCODE = b"G28\nG1 X10 Y10 F3000\nM104 S0\n" * 20
@@ -251,14 +252,15 @@ async def hosted(
         return machines.setdefault(wanted.slug, Machine(wanted.slug, lambda: host.printers))
 
     library = Library(data / "files", data / "staging", data / "thumbnails")
-    host = await build(settings, records, library, NoReader(), clock, accounts, driver_for, list, bus, data)
+    timelapses = TimelapseFolder(data / "timelapse")
+    host = await build(settings, records, library, timelapses, NoReader(), clock, accounts, driver_for, list, bus, data)
     dialects = (octoprint.DIALECT, native.DIALECT)
     application = Application(host, dialects, doors=doors, local_socket=local_socket)
     one = Hosted(host, application, machines, setup_code, keys)
     # No task group: a fixture begins and ends in different tasks.
     parts = [
         asyncio.create_task(part.run())
-        for part in (host.runs, host.files, host.system, host.serial_logs, host.treatment)
+        for part in (host.runs, host.files, host.system, host.serial_logs, host.treatment, host.timelapses)
     ]
     try:
         if connected:

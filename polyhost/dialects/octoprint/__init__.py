@@ -47,6 +47,12 @@ statuses, fields and kinds of numbers, except where we differ on purpose:
   neighbours may be set as ``plugins.classicwebcam`` may. No key is repeated: ``api.key`` is null for everybody, and
   ``/api/settings/apikey`` makes a key of the caller's in the place of the one that it made before. Paths on the host's
   disk are not told. Lists of profiles and settings have an ``ETag`` and no ``Last-Modified``.
+- A webcam's URLs lose their password for who may not change settings.  Which ffmpeg makes movies, and how it is
+  called, is the owner's settings file's to say: ``ffmpeg…`` and ``bitrate`` are read only, and there is no watermark.
+- A movie rests on its last picture for the post roll: nothing is recorded for minutes after the print, and the next
+  print is not in it.  A print that goes on without the server is recorded on when it is back.
+- Movies are named without the server's folders in events.  Of the prints of one printer the last fifty are kept
+  without a movie, not those of a week.  ``render`` of what is not there is 404; an unknown ``type`` is 400.
 - Slashes may be doubled, and one may end a path.
 - ``/api/printer/heater`` and ``/feeder`` are there, and ``/api/printer/sd`` is open, as in the first version.
 """
@@ -72,6 +78,7 @@ from polyhost.dialects.octoprint import (
     slicing,
     sockjs,
     system,
+    timelapse,
     uploads,
     util,
     version,
@@ -97,6 +104,7 @@ _routes.include(
     legacy.routes,
     profiles.routes,
     settings.routes,
+    timelapse.routes,
     plugins.routes,
     system.routes,
     logs.routes,

@@ -179,11 +179,11 @@ def webcam_tree(host: Host, printer: Printer, caller: Caller) -> WebcamTree:
     name = main.name if main is not None else None
     return WebcamTree(
         webcam_enabled=main is not None and main.enabled,
-        timelapse_enabled=False,
-        ffmpeg_path=None,
+        timelapse_enabled=host.timelapses.is_possible(printer),
+        ffmpeg_path=host.timelapses.program or None,
         ffmpeg_commandline=COMMAND_LINE,
-        bitrate="10000k",
-        ffmpeg_threads=1,
+        bitrate=host.config.timelapse.bitrate,
+        ffmpeg_threads=host.config.timelapse.threads,
         ffmpeg_video_codec="libx264",
         watermark=False,
         render_after_print_delay=0,
