@@ -123,6 +123,7 @@ class App:
                     group.create_task(_kept_going(name, run), name=name)
                     for name, run in {
                         "runs": self.host.runs.run,
+                        "cards": self.host.cards.run,
                         "files": self.host.files.run,
                         "accounts": self.host.accounts.run,
                         "app keys": self.host.app_keys.run,

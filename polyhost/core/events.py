@@ -2,6 +2,7 @@
 
 import msgspec
 
+from polyhost.core.card import CardFile
 from polyhost.core.job import RunState
 from polyhost.core.printer import PrinterState, Snapshot, ToolPosition
 
@@ -43,10 +44,10 @@ class HostActionRequested(_Event, frozen=True):
 
 
 class SdFilesListed(_Event, frozen=True):
-    """The answer to ``M20``: (name, size in bytes or None) of each file on the printer's own card."""
+    """What is on the printer's own card; nothing when it has none, or cannot be reached."""
 
     printer: str
-    files: tuple[tuple[str, int | None], ...]
+    files: tuple[CardFile, ...]
 
 
 class PrinterAdded(_Event, frozen=True):
@@ -87,10 +88,11 @@ class FolderRemoved(_Event, frozen=True):
 
 
 class FileSelected(_Event, frozen=True):
-    """A file was chosen for a printer's next run; "" is none."""
+    """A file was chosen for a printer's next run; "" is none.  `on_card`: it is on the printer's own card."""
 
     printer: str
     path: str
+    on_card: bool = False
 
 
 class CommandSuppressed(_Event, frozen=True):

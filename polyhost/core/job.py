@@ -99,7 +99,10 @@ class RunProgress(msgspec.Struct, frozen=True):
 
 
 class Run(msgspec.Struct, frozen=True):
-    """One attempt at one file on one printer: a line of the history.  Times are seconds since the epoch."""
+    """One attempt at one file on one printer: a line of the history.  Times are seconds since the epoch.
+
+    With `on_card` the file is the one called `path` on the printer's own card; its hash is "", its content unknown.
+    """
 
     id: str
     printer: str
@@ -116,6 +119,7 @@ class Run(msgspec.Struct, frozen=True):
     filament_mm: float | None = None
     reason: str = ""
     resumed_from: str = ""  # the interrupted run that this one continues
+    on_card: bool = False
 
     @property
     def ended(self) -> bool:

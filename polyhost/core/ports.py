@@ -6,6 +6,7 @@ from typing import Protocol
 
 import msgspec
 
+from polyhost.core.card import CardOrder
 from polyhost.core.events import ConsoleLines, DriverEvent
 from polyhost.core.file import Analysis, File, LayerIndex, Metadata
 from polyhost.core.handling import Handling
@@ -45,6 +46,8 @@ class RunOrder(msgspec.Struct, frozen=True):
 
     `file` is an absolute path of the host's file system; the driver opens it once and reads that version to
     the end, whatever is put in its place.  A resumed run starts at `start_byte`, after `scripts.before_start`.
+    With `on_card` the machine prints the file `name` of its own card, and there is no `file`; its size may be 0,
+    unknown.
     """
 
     run_id: str
@@ -55,6 +58,7 @@ class RunOrder(msgspec.Struct, frozen=True):
     scripts: Scripts = Scripts()
     layers: LayerIndex | None = None
     start_byte: int = 0
+    on_card: bool = False
 
 
 class Listener(Protocol):
@@ -126,6 +130,23 @@ class Driver(Protocol):
 
     async def forget(self, run_id: str) -> None:
         """The end of this run is written down; its holder need not keep it."""
+
+    async def read_card(self) -> None:
+        """Have the firmware look for its own card, and list what is on it."""
+
+    async def refresh_card(self) -> None:
+        """List it again; `NotNow` while it is not initialised, as for the next ones."""
+
+    async def release_card(self) -> None: ...
+
+    async def delete_from_card(self, name: str) -> None:
+        """`NotFound` when it is not there, `MachineFault` when the firmware does not delete it."""
+
+    async def send_to_card(self, order: CardOrder) -> None:
+        """Begin to write a file to it; `NotNow` during a run and on a machine that is hot."""
+
+    async def stop_transfer(self) -> None:
+        """Give up the file on its way, and delete what there is of it."""
 
     async def remove(self) -> None:
         """Close the link and forget the machine; `NotNow` during a run."""

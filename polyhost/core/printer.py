@@ -7,6 +7,7 @@ from typing import Final
 
 import msgspec
 
+from polyhost.core.card import CardTransfer
 from polyhost.core.errors import Malformed, NotNow
 from polyhost.core.job import RunProgress
 
@@ -272,6 +273,8 @@ class Snapshot(msgspec.Struct, frozen=True):
     feedrate_factor: float = 1.0
     flow_factor: float = 1.0
     sd_ready: bool = False
+    card_used: bool = True  # its owner wants its own card used
+    transfer: CardTransfer | None = None  # the file on its way to its own card
     hot: bool = False  # something was told to heat and not yet told off
     lines_sent: int = 0
     resends: int = 0

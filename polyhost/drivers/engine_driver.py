@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
+from polyhost.core.card import CardOrder
 from polyhost.core.errors import LinkLost, NotFound
 from polyhost.core.file import LayerIndex
 from polyhost.core.handling import Handling
@@ -17,6 +18,7 @@ from polyhost.engine import messages as m
 if TYPE_CHECKING:
     from polyhost.drivers.engines import EnginePool
 
+CARD_S: Final = 45.0  # several questions to the firmware, one after another
 RESTART_S: Final = 5.0  # a request waits so long for an engine that is being restarted
 
 
@@ -138,6 +140,24 @@ class EngineDriver:
 
     async def forget(self, run_id: str) -> None:
         await self._ask(m.ForgetRun(printer=self.slug, run_id=run_id))
+
+    async def read_card(self) -> None:
+        await self._ask(m.ReadCard(printer=self.slug, initialise=True), answer_s=CARD_S)
+
+    async def refresh_card(self) -> None:
+        await self._ask(m.ReadCard(printer=self.slug, initialise=False), answer_s=CARD_S)
+
+    async def release_card(self) -> None:
+        await self._ask(m.ReleaseCard(printer=self.slug))
+
+    async def delete_from_card(self, name: str) -> None:
+        await self._ask(m.DeleteFromCard(printer=self.slug, name=name), answer_s=CARD_S)
+
+    async def send_to_card(self, order: CardOrder) -> None:
+        await self._ask(m.SendToCard(printer=self.slug, order=order))
+
+    async def stop_transfer(self) -> None:
+        await self._ask(m.StopTransfer(printer=self.slug))
 
     async def remove(self) -> None:
         await self._ask(m.Release(printer=self.slug))

@@ -20,6 +20,7 @@ from typing import Final
 
 from polyhost import config
 from polyhost.core.errors import LinkLost, Malformed, NotNow, PolyhostError
+from polyhost.core.events import SdFilesListed
 from polyhost.core.ports import Listener
 from polyhost.core.printer import Snapshot
 from polyhost.drivers.engine_client import EngineClient
@@ -266,6 +267,8 @@ class EnginePool:
             ended = printer.ended if printer is not None else ()
             driver.held_by(client, snapshot)
             self._listener.heard(snapshot)
+            if printer is not None:
+                self._listener.heard(SdFilesListed(driver.slug, printer.card))
             for run in ended:
                 self._ended(run)
             known = {run.run_id for run in ended} | ({snapshot.run.run_id} if snapshot.run is not None else set())

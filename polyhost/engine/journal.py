@@ -50,6 +50,7 @@ class PrinterRecord(msgspec.Struct, frozen=True):
     identity: str = ""  # the device that answered last, where it has an identity of its own
     run: RunRecord | None = None  # in progress, or ended before its time
     ended: tuple[EndedRun, ...] = ()
+    unfinished: str = ""  # a file on the machine's own card that was begun and not ended
 
 
 class Kept(msgspec.Struct, frozen=True, tag="kept"):

@@ -344,6 +344,16 @@ class Engine:
                 return self._plan(id, self._machine(request.printer), request.run_id)
             case m.ForgetRun():
                 self._machine(request.printer).forget(request.run_id)
+            case m.ReadCard():
+                return self._done(id, self._machine(request.printer).read_card(initialise=request.initialise))
+            case m.ReleaseCard():
+                return self._done(id, self._machine(request.printer).release_card())
+            case m.DeleteFromCard():
+                return self._done(id, self._machine(request.printer).delete_from_card(request.name))
+            case m.SendToCard():
+                return self._done(id, self._machine(request.printer).send_to_card(request.order))
+            case m.StopTransfer():
+                self._machine(request.printer).stop_transfer()
             case m.Misbehave():
                 self._machine(request.printer).misbehave(request.fault, request.argument)
         return m.Done(id)
@@ -360,7 +370,7 @@ class Engine:
         return m.Done(hello.id, m.Welcome(m.PROTOCOL, polyhost.__version__, os.getpid(), printers))
 
     def _stop_asked(self, cancel_runs: bool) -> None:
-        running = [name for name, machine in self._machines.items() if machine.running]
+        running = [name for name, machine in self._machines.items() if machine.running or machine.card.busy]
         if running and not cancel_runs:
             raise NotNow(f"{', '.join(running)}: printing; stop with cancelling the runs, or wait")
         asyncio.get_running_loop().call_soon(self.stop)

@@ -13,6 +13,7 @@ from typing import Final, Protocol
 
 import msgspec
 
+from polyhost.core.card import CardOrder
 from polyhost.core.errors import MachineFault, Malformed, NoSpace, NotFound, NotNow
 from polyhost.core.events import (
     ConsoleLine,
@@ -22,12 +23,13 @@ from polyhost.core.events import (
     PrinterStateChanged,
     RunStateChanged,
 )
-from polyhost.core.events import SdFilesListed as CardListed
 from polyhost.core.file import LayerIndex
 from polyhost.core.job import RunState
 from polyhost.core.ports import Clock, RunOrder
 from polyhost.core.printer import PrinterState, Snapshot
 from polyhost.engine import heaters
+from polyhost.engine.card import Card
+from polyhost.engine.card_run import CardRun
 from polyhost.engine.connection import Connection
 from polyhost.engine.conversation import Conversation
 from polyhost.engine.hooks import Hooks
@@ -45,7 +47,6 @@ from polyhost.firmware.marlin.replies import (
     FirmwareRestarted,
     HostAction,
     Reply,
-    SdFilesListed,
     TemperaturesReported,
 )
 from polyhost.firmware.marlin.simulator import Fault
@@ -93,6 +94,7 @@ class Machine:
         self.connection = Connection(
             name, record.machine.link, self.conversation, self, clock, identity=record.identity
         )
+        self.card = Card(self, self.conversation, clock, record.unfinished)
         self.offsets: dict[str, float] = {}
         self.hooks = Hooks(self, hub.event)
         self._person_at = clock.monotonic()
@@ -125,6 +127,7 @@ class Machine:
     async def send(self, commands: Sequence[str]) -> None:
         """Answers when `commands` are with the conversation: the journal knows of what they heat."""
         self._ready()
+        self.card.check_free()
         lines = [command.encode("ascii", "replace") for command in commands]
         if any(b"\n" in line or b"\r" in line for line in lines):
             raise Malformed("a command is one line")
@@ -148,7 +151,8 @@ class Machine:
         link = self.connection.link
         if link is None:
             raise NotNow(f"{self.name} is {self.connection.state.value}: nothing reaches it")
-        link.write_first(b"M112\n")
+        # A board that writes to its card takes M112 for a part of the file, unless it looks at what arrives.
+        link.write_first(b"M112\nM29\nM112\n" if self.card.busy else b"M112\n")
         log.warning("%s: emergency stop", self.name)
         self._stopped("emergency stop (M112): reset the printer, then connect again")
 
@@ -158,7 +162,8 @@ class Machine:
             return
         self._ready()
         self._no_run("start another")
-        run = self.run = FileRun(order, self.conversation, self, self._clock)
+        kind = CardRun if order.on_card else FileRun
+        run = self.run = kind(order, self.conversation, self, self._clock)
         self.past_runs.unfinished = None
         self._touch()
         written = asyncio.Event()
@@ -173,6 +178,44 @@ class Machine:
             log.info("%s: run %s of %s begins", self.name, order.run_id, order.name)
             run.begin()
             self.conversation.pump()
+
+    async def read_card(self, *, initialise: bool) -> None:
+        self._card_free("list its card")
+        await (self.card.initialise() if initialise else self.card.refresh())
+
+    async def release_card(self) -> None:
+        self._card_free("release its card")
+        await self.card.release()
+
+    async def delete_from_card(self, name: str) -> None:
+        self._card_free("delete from its card")
+        await self.card.delete(name)
+
+    async def send_to_card(self, order: CardOrder) -> None:
+        self._card_free("take a file")
+        if self._heat.hot:
+            raise NotNow(
+                f"{self.name} has heaters on, and nothing could switch them off while it takes a file for its card; "
+                "switch them off first"
+            )
+        self.card.begin(order)
+        self._touch()
+        written = asyncio.Event()
+        self._keep(written.set)
+        await written.wait()
+        self.card.open_file()
+
+    def stop_transfer(self) -> None:
+        self.card.cancel()
+        self._acted()
+
+    def _card_free(self, what: str) -> None:
+        self._ready()
+        if not self.settings.handling.card:
+            raise NotFound(f"{self.name}'s own card is not used")
+        self._no_run(what)
+        if self.card.prints_by_itself:
+            raise NotNow(f"{self.name} prints from its card by itself")
 
     def pause(self, run_id: str) -> None:
         self._active(run_id).pause()
@@ -237,17 +280,18 @@ class Machine:
     def safe(self) -> bool:
         """Nothing runs, the end of what ran is on the disk, and nothing that can be reached is hot."""
         told = self.run is None or (not self.run.active and self.run.shown_state is self.run.state)
-        return told and not self._reachably_hot
+        return told and not self._reachably_hot and not self.card.busy
 
     @property
     def _reachably_hot(self) -> bool:
         return self._heat.hot and self.connection.state is PrinterState.READY
 
     def held(self) -> HeldPrinter:
-        return HeldPrinter(machine=self.settings, snapshot=self.snapshot(), ended=self.past_runs.ended)
+        return HeldPrinter(self.settings, self.snapshot(), self.past_runs.ended, self.card.files)
 
     def make_cold(self) -> None:
         """Before the engine ends: cancel what runs, switch off what is hot."""
+        self.card.give_up("the engine ends")
         if self.run is not None and self.running:
             self.run.cancel()
             self.conversation.pump()
@@ -269,6 +313,7 @@ class Machine:
     def _no_run(self, what: str) -> None:
         if self.run is not None and self.running:
             raise NotNow(f"{self.name} cannot {what} while its run is {self.run.state.value}")
+        self.card.check_free()
 
     def _active(self, run_id: str) -> FileRun:
         if self.run is None or self.run.order.run_id != run_id:
@@ -284,16 +329,22 @@ class Machine:
         session.on_line = self._on_line
         if self._heat.hot:
             # Ahead of everything, unnumbered: it may be hot and was not greeted yet.
-            for command in (b"M108", *heaters.off_list(self.settings)):
+            stop = (b"M25",) if self.past_runs.left_on_card else ()
+            for command in (b"M108", *stop, *heaters.off_list(self.settings)):
                 session.emergency(command)
+        for command in self.card.end_writing():
+            session.emergency(command)
 
     def greeted(self) -> None:
         self.connection.greeted()
         if self._heat.hot:
             self.switch_off()
+        if self.settings.handling.card:
+            self.card.greeted()
         self.hooks.greeted()
 
     def feed(self) -> None:
+        self.card.feed()
         if self.run is not None:
             self.run.feed()
 
@@ -302,13 +353,15 @@ class Machine:
             self.console.append(ConsoleLine(self._clock.now(), sent, text))
 
     def take(self, reply: Reply) -> None:
+        if self.settings.handling.card:
+            self.card.hear(reply, running=self.running)
+        if isinstance(self.run, CardRun):
+            self.run.hear(reply)
         match reply:
             case TemperaturesReported():
                 quiet = not self.running and self.conversation.session.idle
                 if self._heat.reported(self.conversation.picture.heaters, quiet=quiet):
                     self._cooled()
-            case SdFilesListed(files):
-                self._hub.event(CardListed(self.name, tuple((file.name, file.size_bytes) for file in files)))
             case HostAction(action, text):
                 self._hub.event(HostActionRequested(self.name, action, text))
                 self._act_for_firmware(action)
@@ -361,6 +414,7 @@ class Machine:
 
     def link_lost(self, reason: str) -> None:
         self.conversation.end(reason)
+        self.card.link_lost(reason)
         if self.run is not None and self.running:
             self.run.fail(f"link lost: {reason}")
 
@@ -396,9 +450,18 @@ class Machine:
         self.switch_off()
         self.conversation.say(commands_of(script, self.hooks.values()))
 
+    # --- what the card asks
+
+    def say_event(self, event: DriverEvent) -> None:
+        self._hub.event(event)
+
+    def transfer_changed(self) -> None:
+        self._keep()
+
     # --- what the run asks
 
     def switch_off(self, then: Callable[[], None] | None = None) -> None:
+        self.card.give_up("the heaters have to be switched off")
         acknowledged = self._heat.off_list()
 
         def off() -> None:
@@ -453,6 +516,9 @@ class Machine:
         paused = run is not None and run.state is RunState.PAUSED
         if not self._heat.hot or (self.running and not paused) or self.connection.state is not PrinterState.READY:
             return
+        if self.card.prints_by_itself:
+            self._touch()  # there is somebody at the machine
+            return
         unwatched_s = now - self._person_at
         nobody_since = self._hub.nobody_since
         alone_s = 0.0 if nobody_since is None else now - max(nobody_since, self._person_at)
@@ -468,6 +534,10 @@ class Machine:
     def every_second(self, now: float) -> None:
         """Tell the journal how far the run is, and cool what nobody watches."""
         self.cool_if_idle(now)
+        if self.connection.state is PrinterState.READY and self.settings.handling.card:
+            self.card.every_second(now, look=self._heat.hot and not self.running)
+        if isinstance(self.run, CardRun):
+            self.run.every_second(now)
         if self._journal.failure:
             self._keep()  # the disk may take it by now
         run = self.run
@@ -496,6 +566,7 @@ class Machine:
                     identity=self.connection.identity,
                     run=run.record() if run is not None and run.active else self.past_runs.unfinished,
                     ended=self.past_runs.ended,
+                    unfinished=self.card.unfinished,
                 ),
             ),
             then,
@@ -531,7 +602,9 @@ class Machine:
             fan=picture.modal.fan,
             feedrate_factor=picture.modal.speed_factor,
             flow_factor=picture.modal.flow_factor,
-            sd_ready=picture.sd_ready,
+            sd_ready=picture.sd_ready and connection.state is PrinterState.READY and self.settings.handling.card,
+            card_used=self.settings.handling.card,
+            transfer=self.card.transfer(),
             hot=self._heat.hot,
             lines_sent=session.lines_sent,
             resends=session.resends,

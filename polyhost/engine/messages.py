@@ -12,6 +12,7 @@ from typing import Final
 
 import msgspec
 
+from polyhost.core.card import CardFile, CardOrder
 from polyhost.core.events import ConsoleLines, DriverEvent
 from polyhost.core.file import LayerIndex
 from polyhost.core.handling import Handling
@@ -157,6 +158,31 @@ class AskResumePlan(_Asked, frozen=True, kw_only=True):
     run_id: str
 
 
+class ReadCard(_Asked, frozen=True, kw_only=True):
+    """List the machine's own card; `initialise` has the firmware look for one first."""
+
+    printer: str
+    initialise: bool
+
+
+class ReleaseCard(_Asked, frozen=True, kw_only=True):
+    printer: str
+
+
+class DeleteFromCard(_Asked, frozen=True, kw_only=True):
+    printer: str
+    name: str
+
+
+class SendToCard(_Asked, frozen=True, kw_only=True):
+    printer: str
+    order: CardOrder
+
+
+class StopTransfer(_Asked, frozen=True, kw_only=True):
+    printer: str
+
+
 class ForgetRun(_Asked, frozen=True, kw_only=True):
     """The server has written how the run ended; the engine need not keep it."""
 
@@ -195,17 +221,26 @@ Request = (
     | GiveLayers
     | AskResumePlan
     | ForgetRun
+    | ReadCard
+    | ReleaseCard
+    | DeleteFromCard
+    | SendToCard
+    | StopTransfer
     | Misbehave
     | Stop
 )
 
 
 class HeldPrinter(msgspec.Struct, frozen=True):
-    """A printer of this engine, as it stands: its settings, state, and runs whose end nobody has confirmed yet."""
+    """A printer of this engine, as it stands: its settings, state, and runs whose end nobody has confirmed yet.
+
+    `card` is what is on its own card.
+    """
 
     machine: MachineSettings
     snapshot: Snapshot
     ended: tuple["EndedRun", ...] = ()
+    card: tuple[CardFile, ...] = ()
 
 
 class EndedRun(msgspec.Struct, frozen=True):

@@ -48,6 +48,11 @@ class PastRuns:
         self.unfinished = run.record() if ended.state is RunState.FAILED else None
         return ended
 
+    @property
+    def left_on_card(self) -> bool:
+        """Whether the last run ended before its time and may go on by itself, from the machine's own card."""
+        return self.unfinished is not None and self.unfinished.order.on_card
+
     def forget(self, run_id: str) -> bool:
         """A server has it in its history; False when it was not kept."""
         return self._ended.pop(run_id, None) is not None
@@ -56,4 +61,6 @@ class PastRuns:
         """What the journal knows of a run that ended before its time; `NotFound` when it knows nothing (any more)."""
         if self.unfinished is None or self.unfinished.order.run_id != run_id or self.unfinished.modal is None:
             raise NotFound(f"the journal has nothing on the run {run_id}; print the file from its beginning")
+        if self.unfinished.order.on_card:
+            raise NotFound("how far a print from the printer's own card came is not known; print it from its beginning")
         return self.unfinished

@@ -381,6 +381,7 @@ class Runner:
             "boots": simulator.boots,
             "opens": self._opens,
             "halted": simulator.halted,
+            "card": {name: content.decode("latin-1") for name, content in simulator.board.card.contents()},
         }
         if self._stats is None:
             print(json.dumps(stats), flush=True)

@@ -173,7 +173,7 @@ class FileRun:
         self._move(RunSignal.RESUME)
         if self._finding_position:  # it was not paused yet, perhaps behind a long heat-up: nothing to take back
             self._finding_position = False
-            self._script([], self._resumed)
+            self._script(self._to_go_on(touched=False), self._resumed)
             return
         if self._paused_at is not None:
             self._paused_s += self._clock.monotonic() - self._paused_at
@@ -182,13 +182,16 @@ class FileRun:
         self.cooled = {}
         script = [] if quietly else commands_of(self.order.scripts.before_resume, both(self._point, self._here()))
         lines += script
-        if lines or self._conversation.said != self._said_at_pause:
-            lines += again(self._modal)
+        lines += self._to_go_on(touched=bool(lines) or self._conversation.said != self._said_at_pause)
         if script:
             self._holder.hooks.script_ran(ScriptName.BEFORE_RESUME, finished=False)
             self._script(lines, self._resume_said)
         else:
             self._script(lines, self._resumed)
+
+    def _to_go_on(self, *, touched: bool) -> list[bytes]:
+        """What the machine is told before the file goes on; `touched`: it was told other things meanwhile."""
+        return list(again(self._modal)) if touched else []
 
     def _resume_said(self) -> None:
         self._holder.hooks.script_ran(ScriptName.BEFORE_RESUME, finished=True)
@@ -202,8 +205,8 @@ class FileRun:
         if self.state is RunState.CANCELLING:
             return
         self._move(RunSignal.CANCEL)
-        self._take_back()
         self._conversation.session.drop(Lane.HOST)
+        self._take_back()
         self._finding_position = False
         self.position = None
         self._conversation.break_waits()

@@ -18,12 +18,12 @@ ABSURD: Final = 1e7  # no coordinate, feedrate or temperature
 
 _CODE = re.compile(rb"(?:[Nn]\d+\s*)?([A-Za-z])\s*(\d+)(?![.\d])")
 _WORD = re.compile(rb"([A-Za-z])\s*([-+]?(?:\d+\.?\d*|\.\d+))?")
-_HEATING = re.compile(rb"[Mm]0*(?:10[49]|14[01]|19[01])(?!\d)[^\n]*?[SRIsri] *\+?[0.]*[1-9]|[Mm]0*303(?!\d)")
+_HEATING = re.compile(rb"[Mm]0*(?:10[49]|14[01]|19[01])(?!\d)[^\n]*?[SRIsri] *\+?[0.]*[1-9]|[Mm]0*(?:303|24|32)(?!\d)")
 _KEPT: Final = frozenset({"M201", "M203", "M204", "M205", "M207", "M208", "M900"})
 
 
 def heating(commands: Iterable[bytes]) -> bool:
-    """Whether any of `commands` may switch a heater on: a target above 0, or a PID autotune.
+    """Whether any of `commands` may switch a heater on: a target above 0, a PID autotune, a print from the card.
 
     Says yes too often rather than not often enough (``M117 M104 S9`` counts).
     """

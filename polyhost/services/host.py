@@ -20,6 +20,7 @@ from polyhost.core.ports import (
 from polyhost.services.accounts import Accounts
 from polyhost.services.app_keys import AppKeys
 from polyhost.services.bus import Bus
+from polyhost.services.card import Cards
 from polyhost.services.discovery import Discovery
 from polyhost.services.files import Files, Reader
 from polyhost.services.handling import Treatment
@@ -50,6 +51,7 @@ class Host:
     config: Config
     printers: Printers
     runs: Runs
+    cards: Cards
     files: Files
     accounts: Accounts
     app_keys: AppKeys
@@ -105,10 +107,12 @@ async def build(
     system = System(settings.system, settings.actions, printers)
     logs = Logs(data / "log")
     serial_logs = SerialLogs(logs.folder, printers, preferences, bus)
+    cards = Cards(printers, files, runs, bus)
     return Host(
         config=settings,
         printers=printers,
         runs=runs,
+        cards=cards,
         files=files,
         accounts=accounts,
         app_keys=app_keys,

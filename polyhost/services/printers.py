@@ -12,6 +12,7 @@ from typing import Final, Protocol
 import msgspec
 
 from polyhost import config
+from polyhost.core.card import CardFile, CardTransfer
 from polyhost.core.errors import LinkLost, Malformed, NotFound, NotNow, PolyhostError
 from polyhost.core.events import (
     ConsoleLine,
@@ -21,6 +22,7 @@ from polyhost.core.events import (
     PrinterRemoved,
     PrinterStateChanged,
     RunStateChanged,
+    SdFilesListed,
 )
 from polyhost.core.handling import Handling
 from polyhost.core.job import Run, RunState
@@ -85,6 +87,8 @@ class Printer:
         self.snapshot = driver.snapshot
         self.selected = ""  # the path chosen for the next run
         self.run: Run | None = None  # the one going on, or the last
+        self.selected_on_card = False  # it is the name of a file on the printer's own card
+        self.card: tuple[CardFile, ...] = ()  # what is on that
         self.temperatures = TemperatureHistory()
         self.console = Console()
         self.marks = Marks()
@@ -130,8 +134,13 @@ class Printer:
 
     @property
     def is_moving(self) -> bool:
-        """Whether a run has the machine to itself now; a paused one lends it."""
-        return self.run_state not in {None, RunState.PAUSED}
+        """Whether a run, or a file for its card, has the machine to itself now; a paused run lends it."""
+        return self.run_state not in {None, RunState.PAUSED} or self.transfer is not None
+
+    @property
+    def transfer(self) -> CardTransfer | None:
+        """The file on its way to its own card; nothing else can be told to the machine meanwhile."""
+        return self.snapshot.transfer if self.is_operational else None
 
 
 class Printers:
@@ -451,6 +460,8 @@ class Printers:
         elif isinstance(notice, ConsoleLines):
             printer.console.add(notice.lines)
         else:
+            if isinstance(notice, SdFilesListed):
+                printer.card = notice.files
             if isinstance(notice, PrinterStateChanged | RunStateChanged):
                 printer.marks.note(notice.state, self._clock.now())
             if self.runs is not None and self.runs.heard(notice):

@@ -14,6 +14,7 @@ from typing import Final
 
 import msgspec
 
+from polyhost.core.card import CardFile, found_on
 from polyhost.core.errors import LinkLost, Malformed, NoSpace, NotAllowed, NotFound, NotNow, PolyhostError, Unsupported
 from polyhost.core.events import DriverEvent, Event, FileAnalysed, FileMoved, FileRemoved, FileSelected, RunStateChanged
 from polyhost.core.file import File, is_gcode
@@ -118,7 +119,7 @@ class Runs:
     def progress(self, p: Printer) -> Progress:
         """Of the current run, or of the last until another file is chosen."""
         run = p.run
-        if run is None or (run.ended and run.path != p.selected):
+        if run is None or (run.ended and (run.path, run.on_card) != (p.selected, p.selected_on_card)):
             return Progress()
         live = _progress_in(p.snapshot, run) or RunProgress(
             *(run.id, run.state, run.file_bytes, run.size_bytes), elapsed_s=run.elapsed_s, printing_s=run.printing_s
@@ -165,6 +166,12 @@ class Runs:
         self._must_be_idle(p)
         await unbroken(self._select(p, file.path))
 
+    async def select_on_card(self, p: Printer, file: CardFile, by: Caller) -> None:
+        """Choose a file of the printer's own card; forgotten when the server ends, for the card may be another then."""
+        _needs(by, p)
+        self._must_be_idle(p)
+        await unbroken(self._select(p, file.name, on_card=True))
+
     async def unselect(self, p: Printer, by: Caller) -> None:
         _needs(by, p)
         self._must_be_idle(p)
@@ -184,10 +191,37 @@ class Runs:
         await self._settle(p)
         if path is None and not p.selected:
             raise NotNow(f"no file is chosen on {p.slug}; choose one, or name it")
+        if path is None and p.selected_on_card:
+            return await self.start_from_card(p, self._on_card(p, p.selected), by)
         file = self._printable(p.selected if path is None else path)
         self._must_be_idle(p)
         scripts = await self._scripts.of_run(p, file, by)
         return await unbroken(self._start(p, file, scripts, by))
+
+    async def start_from_card(self, p: Printer, file: CardFile, by: Caller) -> Run:
+        """Print a file of the printer's own card, as `start` does."""
+        _needs(by, p)
+        await self._settle(p)
+        self._must_be_idle(p)
+        if not p.snapshot.sd_ready:
+            raise NotNow(f"the card of {p.slug} is not initialised")
+        scripts = await self._scripts.of_run(p, _as_of_library(file), by)
+        run = Run(
+            *(uuid.uuid4().hex, p.slug, file.name, "", file.size_bytes or 0, RunState.STARTING, by.name),
+            started_at=self._clock.now(),
+            on_card=True,
+        )
+        order = RunOrder(run.id, "", file.name, run.size_bytes, "", scripts, on_card=True)
+
+        async def start() -> Run:
+            self._must_be_idle(p)
+            self._reserved[p.slug] = ""
+            try:
+                return await self._begin(p, run, order, by)
+            finally:
+                del self._reserved[p.slug]
+
+        return await unbroken(start())
 
     async def pause(self, p: Printer, by: Caller) -> None:
         """No-op for a run that is paused or about to be."""
@@ -226,6 +260,8 @@ class Runs:
             raise NotNow(f"only a paused run can be started over; this one is {run.state.value}")
         await p.driver.cancel(run.id)
         await self._until_ended(run.id, RESTART_WITHIN_S)
+        if run.on_card:
+            return await self.start_from_card(p, self._on_card(p, run.path), by)
         return await self.start(p, run.path, by)
 
     # Interrupted runs
@@ -300,7 +336,7 @@ class Runs:
 
     def uses(self, path: str) -> str:
         for run in self._going_on.values():
-            if run.path == path:
+            if run.path == path and not run.on_card:
                 return run.printer
         return next((printer for printer, reserved in self._reserved.items() if reserved == path), "")
 
@@ -314,7 +350,7 @@ class Runs:
                 self._wake.set()
             case FileRemoved(path) | FileMoved(path):
                 for printer in self._printers.all():
-                    if printer.selected == path:
+                    if printer.selected == path and not printer.selected_on_card:
                         printer.selected = ""
                         self._unselected.add(printer.slug)
                         self._wake.set()
@@ -344,29 +380,42 @@ class Runs:
                 layers=analysis.layers if analysis is not None else None,
                 start_byte=start_byte,
             )
-            await self._records.add_run(run)
-            before = p.run
-            self._update(run)
-            self._chosen(p, file.path)
-            try:
-                await p.driver.start(order)
-            except LinkLost:
-                raise  # it may have begun: what the holder says when it is back decides
-            except PolyhostError:
-                del self._going_on[run.id]
-                p.run = before
-                await self._records.drop_run(run.id)
-                raise
+            return await self._begin(p, run, order, by)
         finally:
             del self._reserved[p.slug]
-        log.info("%s: %s starts %s", p.slug, by.name, file.path)
+
+    async def _begin(self, p: Printer, run: Run, order: RunOrder, by: Caller) -> Run:
+        """Write `run` down, and give `order` for it to the machine's holder."""
+        await self._records.add_run(run)
+        before = p.run
+        self._update(run)
+        self._chosen(p, run.path, run.on_card)
+        try:
+            await p.driver.start(order)
+        except LinkLost:
+            raise  # it may have begun: what the holder says when it is back decides
+        except PolyhostError:
+            del self._going_on[run.id]
+            p.run = before
+            await self._records.drop_run(run.id)
+            raise
+        log.info("%s: %s starts %s%s", p.slug, by.name, run.path, " on its card" if run.on_card else "")
         return self._live(self._going_on.get(run.id) or run)
+
+    @staticmethod
+    def _on_card(p: Printer, name: str) -> CardFile:
+        file = found_on(p.card, name)
+        if file is None:
+            raise NotFound(f"no file {name!r} on the card of {p.slug}")
+        return file
 
     def _must_be_idle(self, p: Printer) -> None:
         if p.run_state is not None or p.slug in self._reserved:
             raise NotNow(f"{p.slug} is printing already")
         if not p.is_operational:
             raise NotNow(f"{p.slug} is {p.snapshot.state.value}; connect it first")
+        if p.transfer is not None:
+            raise NotNow(f"{p.slug} is being sent {p.transfer.name} for its card")
 
     def _steerable(self, p: Printer) -> Run:
         run = self.current(p)
@@ -380,14 +429,14 @@ class Runs:
             raise Unsupported(f"{file.path} is not G-code")
         return file
 
-    async def _select(self, p: Printer, path: str) -> None:
-        await self._records.keep_selected(p.slug, path)
-        self._chosen(p, path)
+    async def _select(self, p: Printer, path: str, *, on_card: bool = False) -> None:
+        await self._records.keep_selected(p.slug, "" if on_card else path)
+        self._chosen(p, path, on_card)
 
-    def _chosen(self, p: Printer, path: str) -> None:
-        if p.selected != path:
-            p.selected = path
-            self._bus.publish(FileSelected(p.slug, path))
+    def _chosen(self, p: Printer, path: str, on_card: bool) -> None:
+        if (p.selected, p.selected_on_card) != (path, on_card):
+            p.selected, p.selected_on_card = path, on_card
+            self._bus.publish(FileSelected(p.slug, path, on_card))
 
     async def _settle(self, p: Printer) -> None:
         """Wait for the end of a run that is over and not yet written, so that the next start is not refused for it."""
@@ -405,6 +454,8 @@ class Runs:
 
     def _file_of(self, run: Run) -> File | None:
         """The file that `run` prints, if the library still has that content in its place."""
+        if run.on_card:
+            return None
         try:
             file = self._files.get(run.path)
         except NotFound:
@@ -493,6 +544,15 @@ class Runs:
         for p in self._printers.all():
             if p.run is not None and p.run.id == over.id:
                 p.run = over
+        if not over.on_card:
+            self._count(over)
+        self._files.touch()
+        self._ended.set()
+        self._ended = asyncio.Event()
+        log.info("%s: %s is %s%s", over.printer, over.path, over.state.value, over.reason and f": {over.reason}")
+        self._bus.publish(RunStateChanged(over.printer, over.id, over.state, over.reason, position))
+
+    def _count(self, over: Run) -> None:
         before = self._prints.get(over.file_sha256, Prints())
         done = over.state is RunState.COMPLETED
         total_s = (before.average_s or 0.0) * before.success + over.printing_s * done
@@ -501,11 +561,6 @@ class Runs:
             *(success, before.failure + (not done), total_s / success if success else None, over),
             last_done_s=over.printing_s if done else before.last_done_s,
         )
-        self._files.touch()
-        self._ended.set()
-        self._ended = asyncio.Event()
-        log.info("%s: %s is %s%s", over.printer, over.path, over.state.value, over.reason and f": {over.reason}")
-        self._bus.publish(RunStateChanged(over.printer, over.id, over.state, over.reason, position))
 
     async def _give_layers(self, path: str) -> None:
         """Hand the layers of `path` to the runs that began without them."""
@@ -521,6 +576,11 @@ class Runs:
                     await p.driver.give_layers(run.id, analysis.layers)
                 except PolyhostError as error:
                     log.debug("%s: layers of %s were not taken: %s", p.slug, path, error)
+
+
+def _as_of_library(file: CardFile) -> File:
+    """What scripts may know of a file on a card."""
+    return File(file.name, file.size_bytes or 0, file.modified_at or 0.0, "", "", "")
 
 
 def _progress_in(snapshot: Snapshot, run: Run) -> RunProgress | None:

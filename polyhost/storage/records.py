@@ -262,17 +262,19 @@ class Records:
         def load(connection: sqlite3.Connection) -> dict[str, Prints]:
             last = connection.execute(
                 f"SELECT {_RUN} FROM runs WHERE number IN"
-                " (SELECT max(number) FROM runs WHERE ended_at IS NOT NULL GROUP BY file_sha256)"
+                " (SELECT max(number) FROM runs WHERE ended_at IS NOT NULL AND NOT on_card GROUP BY file_sha256)"
             )
             by_content = {run.file_sha256: run for run in _runs_of(last)}
             counts = connection.execute(
                 "SELECT file_sha256, sum(state = 'completed'), sum(state <> 'completed'),"
-                " avg(printing_s) FILTER (WHERE state = 'completed') FROM runs WHERE ended_at IS NOT NULL"
+                " avg(printing_s) FILTER (WHERE state = 'completed') FROM runs"
+                " WHERE ended_at IS NOT NULL AND NOT on_card"
                 " GROUP BY file_sha256"
             )
             # Beside max(), SQLite's bare columns are of the row that has it.
             last_done = connection.execute(
-                "SELECT file_sha256, printing_s, max(number) FROM runs WHERE state = 'completed' GROUP BY file_sha256"
+                "SELECT file_sha256, printing_s, max(number) FROM runs WHERE state = 'completed' AND NOT on_card"
+                " GROUP BY file_sha256"
             )
             last_done_s = {sha256: seconds for sha256, seconds, _ in last_done}
             return {
@@ -286,7 +288,11 @@ class Records:
         def add(connection: sqlite3.Connection) -> None:
             places = ", ".join("?" * len(_RUN_FIELDS))
             connection.execute(f"INSERT INTO runs ({_RUN}) VALUES ({places})", _row_of(run))
-            connection.execute("INSERT OR REPLACE INTO selected (printer, path) VALUES (?, ?)", (run.printer, run.path))
+            if run.on_card:
+                connection.execute("DELETE FROM selected WHERE printer = ?", (run.printer,))
+            else:
+                keep = "INSERT OR REPLACE INTO selected (printer, path) VALUES (?, ?)"
+                connection.execute(keep, (run.printer, run.path))
 
         await self.change(add)
 
@@ -421,4 +427,5 @@ def _row_of(run: Run) -> tuple[object, ...]:
 
 
 def _runs_of(rows: Iterable[tuple[Any, ...]]) -> list[Run]:
-    return [msgspec.convert(dict(zip(_RUN_FIELDS, row, strict=True)), Run) for row in rows]
+    named = (dict(zip(_RUN_FIELDS, row, strict=True)) for row in rows)
+    return [msgspec.convert(run | {"on_card": bool(run["on_card"])}, Run) for run in named]

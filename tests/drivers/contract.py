@@ -24,10 +24,13 @@ class Rig(Protocol):
     driver: EngineDriver
     ear: Ear
 
-    async def misbehave(self, fault: str) -> None: ...
+    async def misbehave(self, fault: str, argument: float = 0.0) -> None: ...
 
     async def sent(self) -> list[str]:
         """Commands that reached the machine, in order, without the host's questions."""
+
+    async def on_card(self, name: str) -> list[str] | None:
+        """The lines of a file on the machine's card; None where nobody can look but by printing it."""
 
 
 def paused(rig: Rig) -> list[RunStateChanged]:

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from polyhost.drivers.engine_driver import EngineDriver
+from tests.drivers.card_contract import CardContract
 from tests.drivers.contract import DriverContract
 from tests.drivers.rigs import Ear, PtyPrinter, pool_in, ready, running, serial_settings
 
@@ -16,14 +17,19 @@ class SerialRig:
         self.ear = ear
         self.printer = printer
 
-    async def misbehave(self, fault: str) -> None:
-        await self.printer.tell(fault if fault in ("unplug", "replug") else f"fault {fault}")
+    async def misbehave(self, fault: str, argument: float = 0.0) -> None:
+        await self.printer.tell(fault if fault in ("unplug", "replug") else f"fault {fault} {argument}")
 
     async def sent(self) -> list[str]:
         return await self.printer.executed()
 
+    async def on_card(self, name: str) -> list[str] | None:
+        card = (await self.printer.stats())["card"]
+        assert isinstance(card, dict)
+        return str(card[name]).splitlines()
 
-class TestSerialDriver(DriverContract):
+
+class TestSerialDriver(DriverContract, CardContract):
     @pytest.fixture
     async def rig(self, tmp_path: Path) -> AsyncIterator[SerialRig]:
         ear = Ear()

@@ -9,6 +9,7 @@ import pytest
 from polyhost import config
 from polyhost.core.errors import NotFound
 from polyhost.drivers.virtual import VirtualDriver
+from tests.drivers.card_contract import CardContract
 from tests.drivers.contract import DriverContract
 from tests.drivers.rigs import QUESTIONS, Ear, pool_in, ready, running
 
@@ -20,16 +21,19 @@ class VirtualRig:
         self.driver = driver
         self.ear = ear
 
-    async def misbehave(self, fault: str) -> None:
+    async def misbehave(self, fault: str, argument: float = 0.0) -> None:
         if fault != "replug":  # the virtual link is plugged in again by being opened
-            await self.driver.misbehave(fault)
+            await self.driver.misbehave(fault, argument)
 
     async def sent(self) -> list[str]:
         commands = [found[2] if (found := _FRAME.match(line)) else line for line in self.ear.sent()]
         return [command for command in commands if not command.startswith(QUESTIONS)]
 
+    async def on_card(self, name: str) -> list[str] | None:
+        return None
 
-class TestVirtualDriver(DriverContract):
+
+class TestVirtualDriver(DriverContract, CardContract):
     @pytest.fixture
     async def rig(self, tmp_path: Path) -> AsyncIterator[VirtualRig]:
         ear = Ear()

@@ -205,7 +205,7 @@ def test_what_was_executed_is_remembered_over_resets() -> None:
 
 
 def test_every_fault_has_the_name_it_is_asked_for_by() -> None:
-    names = "drop corrupt delay reset thermal silence unplug lose_ok double_ok resend"
+    names = "drop corrupt delay reset thermal silence unplug lose_ok double_ok resend card_full card_out"
     assert {fault.value for fault in Fault} == set(names.split())
 
 

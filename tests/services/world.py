@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 
 from polyhost import config
+from polyhost.core.card import CardOrder, CardTransfer
 from polyhost.core.errors import LinkLost, NotFound, NotNow, PolyhostError
 from polyhost.core.events import RunStateChanged
 from polyhost.core.file import Analysis, LayerIndex, Metadata
@@ -149,6 +150,27 @@ class FakeDriver:
     async def forget(self, run_id: str) -> None:
         self.forgotten.append(run_id)
 
+    async def read_card(self) -> None:
+        self._hear("read card")
+        self.say(sd_ready=True)
+
+    async def refresh_card(self) -> None:
+        self._hear("refresh card")
+
+    async def release_card(self) -> None:
+        self._hear("release card")
+        self.say(sd_ready=False)
+
+    async def delete_from_card(self, name: str) -> None:
+        self._hear("delete from card", name)
+
+    async def send_to_card(self, order: CardOrder) -> None:
+        self._hear("send to card", order.name)
+        self.say(transfer=CardTransfer(order.path, order.name, order.size_bytes))
+
+    async def stop_transfer(self) -> None:
+        self._hear("stop transfer")
+
     async def remove(self) -> None:
         self._hear("remove")
 
@@ -233,6 +255,7 @@ async def living(world: World) -> AsyncIterator[World]:
         host = world.host
         parts = (
             host.runs,
+            host.cards,
             host.files,
             host.accounts,
             host.app_keys,

@@ -14,8 +14,9 @@ import msgspec
 
 from polyhost.config import Config
 from polyhost.config import Printer as PrinterSettings
+from polyhost.core.card import CardFile, CardOrder, CardTransfer
 from polyhost.core.errors import LinkLost, Malformed, NotFound, NotNow
-from polyhost.core.events import PrinterStateChanged, RunStateChanged
+from polyhost.core.events import CardTransferChanged, PrinterStateChanged, RunStateChanged, SdFilesListed
 from polyhost.core.file import Analysis, LayerIndex, Metadata
 from polyhost.core.handling import Handling
 from polyhost.core.job import RunProgress, RunSignal, RunState, advance
@@ -47,6 +48,8 @@ class Machine:
         self.snapshot = Snapshot(slug)
         self.sent: list[str] = []
         self.order: RunOrder | None = None
+        self.card: tuple[CardFile, ...] = ()
+        self.refreshed = 0
         self.stopped = False
         self.handling = Handling()
         self.link = LinkSettings()
@@ -119,6 +122,42 @@ class Machine:
 
     async def forget(self, run_id: str) -> None:
         pass
+
+    async def read_card(self) -> None:
+        self.sent.append("M21")
+        self.say(sd_ready=True)
+        self.list_card()
+
+    async def refresh_card(self) -> None:
+        self.refreshed += 1
+        self.list_card()
+
+    async def release_card(self) -> None:
+        self.say(sd_ready=False)
+        self._listener().heard(SdFilesListed(self.snapshot.printer, ()))
+
+    async def delete_from_card(self, name: str) -> None:
+        self.card = tuple(file for file in self.card if file.name != name)
+        self.list_card()
+
+    async def send_to_card(self, order: CardOrder) -> None:
+        self.say(transfer=CardTransfer(order.path, order.name, order.size_bytes, order.size_bytes // 2, 3.0))
+        self._listener().heard(CardTransferChanged(self.snapshot.printer, order.path, order.name, "started"))
+
+    async def stop_transfer(self) -> None:
+        self.end_transfer("failed")
+
+    def end_transfer(self, state: str) -> None:
+        transfer = self.snapshot.transfer
+        assert transfer is not None
+        if state == "done":
+            self.card += (CardFile(transfer.name, transfer.size_bytes),)
+            self.list_card()
+        self.say(transfer=None)
+        self._listener().heard(CardTransferChanged(self.snapshot.printer, transfer.path, transfer.name, state, 4.0))
+
+    def list_card(self) -> None:
+        self._listener().heard(SdFilesListed(self.snapshot.printer, self.card))
 
     async def remove(self) -> None:
         run = self.snapshot.run
@@ -260,7 +299,10 @@ async def hosted(
     # No task group: a fixture begins and ends in different tasks.
     parts = [
         asyncio.create_task(part.run())
-        for part in (host.runs, host.files, host.system, host.serial_logs, host.treatment, host.timelapses)
+        for part in (
+            *(host.runs, host.cards, host.files, host.system, host.serial_logs, host.treatment),
+            host.timelapses,
+        )
     ]
     try:
         if connected:

@@ -73,6 +73,6 @@ def check_not_moving(printer: Printer) -> None:
 
 
 def check_idle(printer: Printer) -> None:
-    """`NotNow` while something prints or is paused."""
-    if printer.run_state is not None:
+    """`NotNow` while something prints or is paused, or a file is sent to the printer's card."""
+    if printer.run_state is not None or printer.transfer is not None:
         raise NotNow("Printer is printing or paused")

@@ -180,14 +180,17 @@ async def _heat(call: Call, heater: str) -> Encoded:
 
 @routes.post("/api/printer/sd", needs=Permission.CONTROL)
 async def use_sd(call: Call) -> Encoded:
-    printer = call.printer
+    printer, cards, by = call.printer, call.host.cards, call.caller
+    cards.check_used(printer)
     check_operational(printer)
     check_idle(printer)
-    asked = await SD.asked(call)
-    if asked.kind is not SdInit and not printer.snapshot.sd_ready:
-        raise NotNow("The card is not initialised")
-    command = {SdInit: "M21", SdRefresh: "M20", SdRelease: "M22"}[asked.kind]
-    await call.host.printers.send(printer, [command], by=call.caller)
+    match (await SD.asked(call)).values():
+        case SdInit():
+            await cards.initialise(printer, by=by)
+        case SdRefresh():
+            await cards.refresh(printer, by=by)
+        case SdRelease():
+            await cards.release(printer, by=by)
     return no_content()
 
 

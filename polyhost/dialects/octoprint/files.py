@@ -14,7 +14,8 @@ from polyhost.core.errors import Malformed, NotFound, NotNow, Unsupported
 from polyhost.core.file import checked_path, is_gcode
 from polyhost.core.job import Prints
 from polyhost.core.user import Permission
-from polyhost.dialects.octoprint.commands import Commands, Flag, check_idle, check_operational
+from polyhost.dialects.octoprint.card import card_entries_of, card_entry_of, card_url
+from polyhost.dialects.octoprint.commands import Asked, Commands, Flag, check_idle, check_operational
 from polyhost.dialects.octoprint.metadata import (
     THUMBNAILS,
     FileEntry,
@@ -34,7 +35,6 @@ from polyhost.web.routes import Routes
 routes = Routes()
 
 LOCATIONS: Final = frozenset({"local", "sdcard"})
-_IN_PRINTER: Final = "files on the printer's own card are not handled by this host"
 
 
 class FolderEntry(msgspec.Struct, rename="camel"):
@@ -91,11 +91,20 @@ class Move(msgspec.Struct, tag_field="command", tag="move"):
 
 
 class UploadSd(msgspec.Struct, tag_field="command", tag="uploadSd"):
-    pass
+    select: Flag = False
+    print: Flag = False
 
 
 FileCommand = Select | Unselect | Slice | Analyse | Copy | Move | UploadSd
 COMMANDS: Final = Commands[FileCommand](Select, Unselect, Slice, Analyse, Copy, Move, UploadSd)
+
+
+class SentToCard(msgspec.Struct, rename="camel"):
+    """``effective…``: what is done once the file is on the card."""
+
+    file: Moved
+    effective_select: bool
+    effective_print: bool
 
 
 class Sanitize(msgspec.Struct, tag_field="command", tag="sanitize"):
@@ -209,32 +218,59 @@ def _listing(call: Call, entries: object) -> Listing:
 
 @routes.get("/api/files", needs=Permission.LOOK)
 async def library(call: Call) -> Encoded:
-    return _library(call)
+    return await _library(call, with_card=True)
 
 
 @routes.get("/api/files/{location}", needs=Permission.LOOK)
 async def location(call: Call) -> Encoded:
     if _location(call) == "sdcard":
-        return encoded(FileList(msgspec.Raw(b"[]")))
-    return _library(call)
+        call.require(Permission.LOOK)
+        await _look_again(call)
+        entries = card_entries_of(call.host, call.printer, call.base) if _wants_gcode(call) else []
+        listing = _listing(call, entries)
+        return _answer(call, listing, FileList(msgspec.Raw(listing.files)))
+    return await _library(call)
 
 
-def _library(call: Call) -> Encoded:
+async def _library(call: Call, *, with_card: bool = False) -> Encoded:
     files, base = call.host.files, call.base
-    deep, has_gcode = call.flag("recursive"), call.query.get("filter", "") in {"", "machinecode", "gcode"}
+    deep, has_gcode = call.flag("recursive"), _wants_gcode(call)
+    printer = call.printer if with_card and call.host.printers.all() else None
+    if printer is not None and not call.caller.may(Permission.LOOK, printer.slug):
+        printer = None  # a key for another printer: the library is everybody's, this card is not
+    if printer is not None:
+        await _look_again(call)
+    made_of = (files.revision, printer and (printer.card, printer.snapshot.sd_ready, printer.snapshot.card_used))
 
     def make() -> Listing:
-        return _listing(call, entries_of(call.host, files.tree(), base, deep=deep, has_gcode=has_gcode))
+        entries: list[object] = [*entries_of(call.host, files.tree(), base, deep=deep, has_gcode=has_gcode)]
+        if printer is not None and has_gcode:
+            entries += card_entries_of(call.host, printer, base)
+        return _listing(call, entries)
 
-    listing = call.lists.get(("octoprint files", base, deep, has_gcode), (files.revision,), make)
+    key = ("octoprint files", base, deep, has_gcode, printer and printer.slug)
+    listing = call.lists.get(key, made_of, make)
     free, total = files.free_space()
     return _answer(call, listing, FileList(msgspec.Raw(listing.files), free, total))
+
+
+def _wants_gcode(call: Call) -> bool:
+    return call.query.get("filter", "") in {"", "machinecode", "gcode"}
+
+
+async def _look_again(call: Call) -> None:
+    """``force`` has the card listed again."""
+    if call.flag("force") or call.flag("_refresh"):
+        await call.host.cards.look_again(call.printer)
 
 
 @routes.get("/api/files/{location}/{path:path}", needs=Permission.LOOK)
 async def entry(call: Call) -> Encoded:
     if _location(call) == "sdcard":
-        raise NotFound(_IN_PRINTER)
+        call.require(Permission.LOOK)
+        await _look_again(call)
+        on_card = card_entry_of(call.host.cards.get(call.printer, call.params["path"]), call.base)
+        return _answer(call, _listing(call, on_card), on_card)
     path, files = _canonical(call), call.host.files
     if not files.exists(path):
         raise NotFound(f"no file or folder {path!r}")
@@ -280,7 +316,7 @@ async def command(call: Call) -> Encoded:
     location = _location(call)
     asked = await COMMANDS.asked(call)
     if location == "sdcard":
-        raise Malformed(_IN_PRINTER) if asked.kind in {Copy, Move} else NotFound(_IN_PRINTER)
+        return await _command_on_card(call, asked)
     path, host, by = _canonical(call), call.host, call.caller
     match asked.values():
         case Select(print_it):
@@ -296,12 +332,7 @@ async def command(call: Call) -> Encoded:
         case Unselect():
             call.require(Permission.PRINT)
             _check_ready(call)
-            selected = call.printer.selected
-            if not selected:
-                raise NotNow("No file is selected")
-            if path not in {"current", selected}:
-                raise Malformed(f"{path} is not selected; {selected} is")
-            await host.runs.unselect(call.printer, by=by)
+            await _unselect(call, path)
         case Slice():
             host.files.get(path)
             raise Unsupported(f"{path} cannot be sliced: this host has no slicer")
@@ -316,9 +347,56 @@ async def command(call: Call) -> Encoded:
             call.require(Permission.DELETE)
             _check_type(host, path, destination)
             return _moved(call, path, await host.files.move(path, destination, by))
-        case UploadSd():
-            raise NotNow(_IN_PRINTER)
+        case UploadSd(select, print_it):
+            return await _upload_to_card(call, path, truth_of(select), truth_of(print_it))
     return no_content()
+
+
+async def _command_on_card(call: Call, asked: Asked[FileCommand]) -> Encoded:
+    name, host, printer, by = call.params["path"], call.host, call.printer, call.caller
+    match asked.values():
+        case Select(print_it):
+            call.require(Permission.PRINT)
+            file = host.cards.get(printer, name)
+            _check_ready(call)
+            if truth_of(print_it):
+                await host.runs.start_from_card(printer, file, by=by)
+            else:
+                await host.runs.select_on_card(printer, file, by=by)
+        case Unselect():
+            call.require(Permission.PRINT)
+            _check_ready(call)
+            await _unselect(call, name)
+        case Slice():
+            host.cards.get(printer, name)
+            raise Unsupported(f"{name} cannot be sliced: this host has no slicer")
+        case Analyse() | Copy() | Move() | UploadSd():
+            raise Malformed(
+                f"{asked.values().__struct_config__.tag} cannot be done with files on the printer's own card"
+            )
+    return no_content()
+
+
+async def _unselect(call: Call, path: str) -> None:
+    printer = call.printer
+    selected = printer.selected.removeprefix("/").lower() if printer.selected_on_card else printer.selected
+    if not selected:
+        raise NotNow("No file is selected")
+    if path not in {"current", selected}:
+        raise Malformed(f"{path} is not selected; {selected} is")
+    await call.host.runs.unselect(printer, by=call.caller)
+
+
+async def _upload_to_card(call: Call, path: str, select: bool, print_it: bool) -> Encoded:
+    cards, printer = call.host.cards, call.printer
+    if not printer.snapshot.card_used:
+        raise Malformed("Invalid command, SD support is disabled")
+    cards.check_upload(printer, call.caller)
+    may = call.caller.may(Permission.PRINT, printer.slug)
+    select, print_it = select and may, print_it and may
+    name = (await cards.send(printer, path, call.caller, select=select, print_it=print_it)).lower()
+    url = card_url(call.base, name)
+    return created(url, SentToCard(Moved(name, name, "sdcard", Refs(url)), select, print_it))
 
 
 def _check_ready(call: Call) -> None:
@@ -343,7 +421,8 @@ def _moved(call: Call, path: str, to: str) -> Encoded:
 @routes.delete("/api/files/{location}/{path:path}", needs=Permission.DELETE)
 async def delete(call: Call) -> Encoded:
     if _location(call) == "sdcard":
-        raise NotFound(_IN_PRINTER)
+        await call.host.cards.delete(call.printer, call.params["path"], by=call.caller)
+        return no_content()
     await call.host.files.delete(_canonical(call), by=call.caller)
     return no_content()
 

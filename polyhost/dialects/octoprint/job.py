@@ -7,6 +7,7 @@ from typing import Final
 
 import msgspec
 
+from polyhost.core.card import CardFile, CardTransfer, found_on
 from polyhost.core.errors import Malformed, NotFound, NotNow
 from polyhost.core.file import File
 from polyhost.core.job import Prints, Run, RunState
@@ -112,20 +113,42 @@ def job_of(file: File | None, run: Run | None, prints: Prints) -> Job:
     return Job(described, estimated, average_s, last_s, filament, user or None)
 
 
+def job_on_card(name: str, file: CardFile | None, size_bytes: int, user: str) -> Job:
+    """The job of the file `name` of the printer's card; nobody has read it, so nothing is known of times."""
+    short = name.removeprefix("/").lower()
+    known = file or CardFile(name)
+    date = None if known.modified_at is None else int(known.modified_at)
+    size = known.size_bytes if known.size_bytes is not None else size_bytes or None
+    described = JobFile(short, known.long_name or short, short, "sdcard", size, date)
+    return Job(described, filament=Filament(), user=user or None)
+
+
 @routes.get("/api/job", needs=Permission.LOOK)
 async def job(call: Call) -> Encoded:
     printer = call.printer
-    made_of = (printer.snapshot, printer.selected, printer.run, call.host.files.revision)
+    made_of = (
+        *(printer.snapshot, printer.selected, printer.selected_on_card, printer.run),
+        *(printer.card, call.host.files.revision),
+    )
     return call.latest.get(("octoprint job", printer.slug), made_of, lambda: encoded(job_state_of(call.host, printer)))
 
 
 def job_state_of(host: Host, printer: Printer) -> JobState:
+    if (transfer := printer.transfer) is not None:
+        return _sending(printer, transfer)
     run = host.runs.current(printer)
     path = run.path if run is not None else printer.selected
+    on_card = run.on_card if run is not None else printer.selected_on_card
     if not path:
         return JobState(job_of(None, None, Prints()), Progress(), text_of(printer), printer.snapshot.fault)
-    if run is None and printer.run is not None and printer.run.path == path:
+    if run is None and printer.run is not None and (printer.run.path, printer.run.on_card) == (path, on_card):
         run = printer.run
+    if on_card:
+        size_bytes, user = (run.size_bytes, run.by) if run is not None else (0, "")
+        described = job_on_card(path, found_on(host.cards.files(printer), path), size_bytes, user)
+        gone = run is not None and run.state in _FORGOTTEN
+        progress = Progress() if gone else progress_of(host.runs.progress(printer))
+        return JobState(described, progress, text_of(printer), printer.snapshot.fault)
     try:
         file, prints = host.files.get(path), host.runs.statistics(path)
     except NotFound:
@@ -135,12 +158,29 @@ def job_state_of(host: Host, printer: Printer) -> JobState:
     return JobState(job_of(file, run, prints), progress, text_of(printer), printer.snapshot.fault)
 
 
+def _sending(printer: Printer, transfer: CardTransfer) -> JobState:
+    """Upstream's job is the file on the card while it is written."""
+    name = transfer.name.lower()
+    done = transfer.sent_bytes / transfer.size_bytes if transfer.size_bytes else 0.0
+    return JobState(
+        Job(JobFile(name, name, name, "sdcard", transfer.size_bytes), filament=Filament()),
+        Progress(percent_from_fraction(done), transfer.sent_bytes, round(transfer.elapsed_s)),
+        text_of(printer),
+        printer.snapshot.fault,
+    )
+
+
 @routes.post("/api/job", needs=Permission.PRINT)
 async def control_job(call: Call) -> Encoded:
     printer, runs = call.printer, call.host.runs
     check_operational(printer)
     asked = await COMMANDS.asked(call)
     run = runs.current(printer)
+    if printer.transfer is not None:
+        if asked.kind is not Cancel:
+            raise NotNow("A file is being sent to the printer's card; it can only be cancelled")
+        await call.host.cards.cancel(printer, by=call.caller)
+        return no_content()
     if asked.kind is Pause and run is None:
         raise NotNow("Printer is neither printing nor paused")
     match asked.values():

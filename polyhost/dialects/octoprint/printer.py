@@ -60,7 +60,7 @@ def _state(call: Call, printer: Printer) -> PrinterAnswer:
     without = {name.strip() for name in call.query.get("exclude", "").split(",")}
     return PrinterAnswer(
         UNSET if "temperature" in without else _temperatures(call, printer, None),
-        UNSET if "sd" in without else Sd(printer.snapshot.sd_ready),
+        UNSET if "sd" in without or not printer.snapshot.card_used else Sd(printer.snapshot.sd_ready),
         UNSET if "state" in without else state_of(printer),
     )
 
@@ -103,7 +103,8 @@ async def chamber(call: Call) -> Encoded:
 @routes.get("/api/printer/sd", open_door=True)
 async def sd(call: Call) -> Sd:
     """One bit, and open as it was in the API's first version."""
-    return Sd(call.printer.snapshot.sd_ready)
+    call.host.cards.check_used(call.printer)
+    return Sd(call.printer.snapshot.sd_ready and call.printer.is_operational)
 
 
 @routes.get("/api/printer/error", needs=Permission.LOOK)

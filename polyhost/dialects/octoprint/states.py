@@ -59,18 +59,32 @@ RUN: Final[Mapping[RunState, tuple[str, Flags]]] = {
 }
 
 
+FROM_CARD: Final = {RunState.STARTING: "Starting print from SD", RunState.PRINTING: "Printing from SD"}
+SENDING: Final = ("Sending file to SD", Flags(operational=True, printing=True))
+
+
 def text_and_flags(link: PrinterState, run: RunState | None) -> tuple[str, Flags]:
     """Text and flags, but for ``sdReady``; `run` is None when none is going on."""
     return RUN[run] if run is not None and link is PrinterState.READY else LINK[link]
 
 
+def _of(printer: Printer) -> tuple[str, Flags]:
+    state = printer.run_state
+    if printer.transfer is not None:
+        return SENDING
+    text, flags = text_and_flags(printer.snapshot.state, state)
+    if state in FROM_CARD and printer.is_operational and printer.run is not None and printer.run.on_card:
+        text = FROM_CARD[state]
+    return text, flags
+
+
 def text_of(printer: Printer) -> str:
-    return text_and_flags(printer.snapshot.state, printer.run_state)[0]
+    return _of(printer)[0]
 
 
 def state_of(printer: Printer) -> State:
     snapshot = printer.snapshot
-    text, flags = text_and_flags(snapshot.state, printer.run_state)
+    text, flags = _of(printer)
     if snapshot.sd_ready and printer.is_operational:
         flags = msgspec.structs.replace(flags, sd_ready=True)
     return State(text, snapshot.fault, flags)

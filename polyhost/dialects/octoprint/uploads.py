@@ -11,6 +11,7 @@ import msgspec
 from polyhost.core.errors import Malformed, NotAllowed, NotFound, NotNow, Unsupported
 from polyhost.core.file import GCODE_SUFFIXES, File, checked_name, checked_path, is_gcode
 from polyhost.core.user import Permission
+from polyhost.dialects.octoprint.card import card_url
 from polyhost.dialects.octoprint.files import LOCATIONS
 from polyhost.dialects.octoprint.metadata import Refs, refs_of, resource_url
 from polyhost.web.answers import Encoded, created
@@ -54,24 +55,47 @@ class NewFolder(msgspec.Struct):
 async def upload(call: Call) -> Encoded:
     if call.params["location"] not in LOCATIONS:
         raise NotFound(f"no location {call.params['location']!r}")
-    if call.params["location"] == "sdcard":
-        raise NotNow("nothing can be sent to the printer's own card")
+    to_card = call.params["location"] == "sdcard"
+    if to_card and not call.caller.is_guest:
+        call.require(Permission.UPLOAD)
+        _check_card(call)
     match call.media_type:
         case "application/json":
             wanted = await call.body(NewFolder)
+            _check_folders(call)
             return await _make_folder(call, {"foldername": wanted.foldername, "path": wanted.path})
         case "application/x-www-form-urlencoded":
-            return await _make_folder(call, await call.form())
-    async with received(call, Permission.UPLOAD, _place) as form:
+            wishes = await call.form()
+            _check_folders(call)
+            return await _make_folder(call, wishes)
+
+    def place_of(fields: Mapping[str, str], filename: str) -> Destination:
+        if to_card:  # a guest's key may have come with the form
+            _check_card(call)
+        return _place(fields, filename)
+
+    async with received(call, Permission.UPLOAD, place_of) as form:
         fields = form.fields
         if form.upload is None:
+            _check_folders(call)
             return await _make_folder(call, fields)
         file = await form.upload.commit(_checked_userdata(fields.get("userdata", "")))
-    selected, printing = await _then(
-        call, file, select=truth_of(fields.get("select", "")), print_it=truth_of(fields.get("print", ""))
-    )
+    select, print_it = truth_of(fields.get("select", "")), truth_of(fields.get("print", ""))
+    if to_card:
+        return await _send_to_card(call, file, select, print_it)
+    selected, printing = await _then(call, file, select=select, print_it=print_it)
     place = Place(file.name, file.path, "local", refs_of(call.base, file.path))
     return created(place.refs.resource, UploadDone(True, selected, printing, {"local": place}))
+
+
+def _check_card(call: Call) -> None:
+    call.host.cards.check_upload(call.printer, call.caller)
+
+
+def _check_folders(call: Call) -> None:
+    call.require(Permission.UPLOAD)
+    if call.params["location"] == "sdcard":
+        raise Malformed("there are no folders on the printer's own card")
 
 
 def _place(fields: Mapping[str, str], filename: str) -> Destination:
@@ -89,7 +113,7 @@ async def _then(call: Call, file: File, *, select: bool, print_it: bool) -> tupl
         return False, False
     try:
         printer = call.printer
-        if not printer.is_operational or printer.run_state is not None:
+        if not printer.is_operational or printer.run_state is not None or printer.transfer is not None:
             return False, False
         if print_it:
             await call.host.runs.start(printer, file.path, by=call.caller)
@@ -98,6 +122,20 @@ async def _then(call: Call, file: File, *, select: bool, print_it: bool) -> tupl
     except (NotAllowed, NotFound, NotNow):
         return False, False
     return select, print_it
+
+
+async def _send_to_card(call: Call, file: File, select: bool, print_it: bool) -> Encoded:
+    """It is in the library, and begins to be sent; what was wished for beside is done when it is there."""
+    may = call.caller.may(Permission.PRINT, call.printer.slug)
+    select, print_it = select and may, print_it and may
+    name = await call.host.cards.send(call.printer, file.path, call.caller, select=select, print_it=print_it)
+    name = name.lower()
+    url = card_url(call.base, name)
+    places = {
+        "local": Place(file.name, file.path, "local", refs_of(call.base, file.path)),
+        "sdcard": Place(name, name, "sdcard", Refs(url)),
+    }
+    return created(url, UploadDone(False, select, print_it, places))
 
 
 async def _make_folder(call: Call, fields: Mapping[str, str]) -> Encoded:

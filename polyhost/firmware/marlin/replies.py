@@ -132,11 +132,15 @@ class FirmwareReported:
 
 @dataclass(frozen=True, slots=True)
 class SdFile:
-    """A file on the printer's card: the name to select it by, bytes, and its long name where it has one."""
+    """A file on the printer's card: the name to select it by, bytes, its long name and its time where it has one.
+
+    `modified` is as FAT has it: the date in the upper 16 bits, the time of day in the lower, in the board's zone.
+    """
 
     name: str
     size_bytes: int | None = None
     long_name: str = ""
+    modified: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -322,7 +326,9 @@ _CAPABILITY: Final = re.compile(r"Cap:\s*([A-Z0-9_]+)\s*:\s*([01])$")
 _FIELD: Final = re.compile(r"\b([A-Z][A-Z0-9_]{3,}):\s*")
 _SD_STATUS: Final = re.compile(r"SD printing byte\s+(\d+)\s*/\s*(\d+)", re.IGNORECASE)
 _SD_OPENED: Final = re.compile(r"File opened:\s*(.+?)(?:\s+Size:\s*(\d+))?$")
-_SD_LISTED: Final = re.compile(r"(?P<name>\S+\.\S{1,5})(?:\s+(?P<size>\d+)(?:\s+\"?(?P<long>.+?)\"?)?)?$")
+_SD_LISTED: Final = re.compile(
+    r"(?P<name>\S+\.\S{1,5})(?:\s+(?P<size>\d+)(?:\s+0x(?P<modified>[0-9a-fA-F]{1,8}))?(?:\s+\"?(?P<long>.+?)\"?)?)?$"
+)
 _SD_FAILED: Final = re.compile(r"(?:open|deletion|openRoot|volume\.init|workDir open|cannot open)\b.*", re.IGNORECASE)
 _ACTION: Final = re.compile(r"//\s*action:\s*(\S+)\s*(.*)$")
 _UNKNOWN: Final = re.compile(r"(?:echo:\s*)?Unknown command:\s*(.*)$", re.IGNORECASE)
@@ -411,7 +417,9 @@ def parse_sd_entry(line: str) -> SdFile | None:
     entry = _SD_LISTED.match(line.strip())
     if entry is None:
         return None
-    return SdFile(entry["name"], int(entry["size"]) if entry["size"] else None, entry["long"] or "")
+    modified = int(entry["modified"], 16) if entry["modified"] else 0
+    size_bytes = int(entry["size"]) if entry["size"] else None
+    return SdFile(entry["name"], size_bytes, entry["long"] or "", modified or None)
 
 
 def _parse_ok(rest: str) -> tuple[Heard, ...]:

@@ -33,6 +33,7 @@ from polyhost.firmware.marlin.replies import (
     Reply,
     ResendRequested,
     Said,
+    SdFailed,
     SdFile,
     SdFilesListed,
     SdListBegan,
@@ -50,7 +51,7 @@ __all__ = ["Lane", "Session"]
 
 BACKLOG_LINES: Final = 256  # lines of the file that are held ready
 MAX_REPLY_BYTES: Final = 4096  # of one line of the firmware's; the rest is dropped
-MAX_SD_FILES: Final = 10_000
+MAX_SD_FILES: Final = 5000
 MAX_CAPABILITIES: Final = 256
 
 _BOOT_S: Final = 2.0  # a board that starts anew with its port may take so long to speak, until it is spoken to
@@ -199,6 +200,8 @@ class Session:
         if self._stage is _Stage.RUNNING:
             if self._renumbering and not self._transmission.open and not self._own:
                 self._number_anew(now)
+            if self._writing_to_card and self._transmission.checkpoint_due:
+                self._transmission.ask_by_repeating()
             out += self._transmission.lines_to_write(now, self._take_next)
         if self.on_line is not None:
             for frame in out:
@@ -229,6 +232,8 @@ class Session:
         transmission = self._transmission
         if not transmission.settled or transmission.full:
             return False
+        if self._writing_to_card and transmission.checkpoint_due:
+            return False  # until `Transmission.ask_by_repeating` could ask
         may_ask = not transmission.asking and not self._writing_to_card
         if may_ask and (now >= self._polling.due_at or transmission.checkpoint_due):
             self._ask(now)
@@ -357,6 +362,9 @@ class Session:
                 replies.append(reply)
             case Said():
                 transmission.hear_text(now)
+                replies.append(reply)
+            case SdFailed():
+                self._writing_to_card = False  # what M28 opens is not open: lines would be done, not written
                 replies.append(reply)
             case UnknownCommand():
                 transmission.doubt(now)  # a damaged line can look like one

@@ -105,6 +105,7 @@ class Transmission:
         self._tries = 0
         self._blind = 0
         self._probing = False  # one line only, until it is answered
+        self._repeating = False  # the last line was written again, to be refused by name
         self._garbled = False  # an answer, since the last line was written
         self._sent_at = now
         self._moved_at = now  # when something last happened to lines on their way
@@ -200,6 +201,19 @@ class Transmission:
             self._garbled = False
         return out
 
+    def ask_by_repeating(self) -> None:
+        """Write the last line again once all are answered: the refusal names the last one taken, and changes nothing.
+
+        This is the checkpoint where a question would become part of what is written to a card.
+        """
+        if self.in_flight or self._wanted is not None or not self.open:
+            return
+        self._repeating = True
+        self.acknowledged = self.next - 2
+        self._unsent = self.next - 1
+        self.written_again -= 1
+        self._measure_flight()
+
     def stray(self) -> None:
         """A line without number was written: an ok for it comes after those of the lines before it."""
         self._strays.append(self._unsent - 1)
@@ -284,6 +298,9 @@ class Transmission:
         if refusal is not None and refusal.last_line == number - 1 and number > 0:
             self._confirm(number - 1, now)
         self.doubt(now)
+        if self._repeating and self.confirmed == number - 1 == self.next - 1:
+            self._doubt_since = _NEVER  # as it was meant to be
+        self._repeating = False
         if self._tries and number > self.acknowledged + 1:
             self.hear_damage(now)  # the line written again was taken at once, and its ok lost
         if number != self._wanted:

@@ -13,6 +13,7 @@ class Card:
 
     def __init__(self, files: Mapping[str, bytes] | None) -> None:
         self.inserted = files is not None
+        self.free_bytes = MAX_FILE_BYTES  # for each file
         self._contents: dict[str, bytes] = {}
         self._long_names: dict[str, str] = {}
         for name, content in (files or {}).items():
@@ -49,6 +50,10 @@ class Card:
     def long_name(self, short: str) -> str:
         return self._long_names[short]
 
+    def contents(self) -> list[tuple[str, bytes]]:
+        """Every file by its short name."""
+        return list(self._contents.items())
+
     def listing(self) -> list[tuple[str, int, str]]:
         """(short name, size in bytes, long name) of every file."""
         return [(short, len(content), self._long_names[short]) for short, content in self._contents.items()]
@@ -75,10 +80,10 @@ class Card:
         return text
 
     def write(self, body: bytes) -> bool:
-        """Append a line to the file being written; False when the card is full."""
-        self._written_bytes += len(body) + 1
-        if self._written_bytes > MAX_FILE_BYTES:
+        """Append a line to the file being written; False when the card is full.  It goes on being written to."""
+        if self._written_bytes + len(body) + 1 > self.free_bytes:
             return False
+        self._written_bytes += len(body) + 1
         self._written.append(body)
         return True
 

@@ -167,6 +167,13 @@ class Simulator:
                 self._double_ok.set(argument)
             case Fault.RESEND:
                 self._refuse.set(argument)
+            case Fault.CARD_FULL:
+                self.board.card.free_bytes = int(argument)
+            case Fault.CARD_OUT:
+                card = self.board.card
+                card.inserted = card.mounted = argument > 0
+                card.printing = False
+                self._say(b"//action:sd_inserted\n" if card.inserted else b"//action:sd_ejected\n")
 
     def _forget(self) -> None:
         self._intake.clear()
@@ -452,7 +459,8 @@ class Simulator:
             self._say(line(board.position()))
             self._position_at = now + board.report_position_s
         if self._card_at <= now:
-            self._say(line(board.card.status()))
+            if board.card.printing:  # Marlin reports by itself only then
+                self._say(line(board.card.status()))
             self._card_at = now + board.report_card_s
         if self._idle_at <= now:
             self._say(b"wait\n")

@@ -26,6 +26,8 @@ class Fault(Enum):
     UNPLUG = "unplug"  # the link is gone
     LOSE_OK = "lose_ok"  # an `ok` is not said
     DOUBLE_OK = "double_ok"  # an `ok` is said twice
+    CARD_FULL = "card_full"  # a file on the card has room for so many bytes
+    CARD_OUT = "card_out"  # the card is taken out; of an argument above 0, put in
     RESEND = "resend"  # a sound line is refused as if damaged; never the same one twice in a row when counted
 
 

@@ -1,9 +1,12 @@
 """The SD card's commands: M20 to M30 and M33."""
 
+import re
 from collections.abc import Mapping
 from typing import Final
 
 from polyhost.firmware.marlin.simulator.board import Board, Command, Taking, line, words
+
+_ENDS_WRITING: Final = re.compile(rb"M29(?!\d)")  # anywhere in the line, as Marlin looks for it
 
 
 def _name(rest: bytes) -> str:
@@ -97,11 +100,10 @@ def end_writing(board: Board, rest: bytes) -> None:
 def write(board: Board, body: bytes) -> None:
     """A command that arrives while a file is being written."""
     card = board.card
-    if body[:3] == b"M29":
+    if _ENDS_WRITING.search(body):
         card.end()
         board.say(b"Done saving file.\n")
     elif not card.write(body):
-        card.end()
         board.say(b"Error:error writing to file\n")
 
 
