@@ -103,6 +103,9 @@ async def test_the_list_names_what_stands_behind_an_id(one: Hosted) -> None:
         listed = (await client.get("/plugin/pluginmanager/plugins")).json()
         keys = {plugin["key"]: plugin for plugin in listed["plugins"]}
         assert {"appkeys", "logging", "discovery", "softwareupdate"} <= keys.keys()
+        manager = (await client.get("/api/plugin/pluginmanager")).json()
+        assert listed.items() <= manager.items()
+        assert manager["repository"] == {"available": False, "plugins": []}
         assert not keys["tracking"]["enabled"]
         assert "psucontrol" not in keys
         for key, plugin in keys.items():

@@ -4,6 +4,8 @@ Upstream: OctoPrint 1.11, docs/plugins/mixins.rst (SimpleApiPlugin) and docs/bun
 id in the list may use what stands behind it; nothing can be installed, and nothing is updated from here.
 """
 
+import platform
+import sys
 from collections.abc import Awaitable, Callable
 from functools import cached_property
 from typing import Any, Final, TypeVar
@@ -112,7 +114,15 @@ routes = Routes()
 
 
 class Pip(msgspec.Struct, frozen=True):
+    """What upstream installs plugins with; none is used here."""
+
     available: bool = False
+    version: str | None = None
+    install_dir: str | None = None
+    python: str | None = None
+    additional_args: str | None = None
+    use_user: bool = False
+    virtual_env: bool = sys.prefix != sys.base_prefix
 
 
 class Extensions(msgspec.Struct, frozen=True):
@@ -148,6 +158,11 @@ class Orphans(msgspec.Struct):
     orphan_data: dict[str, int] = {}
 
 
+class Manager(PluginList):
+    repository: Repository = Repository()
+    orphan_data: dict[str, int] = {}
+
+
 @routes.get("/api/plugin/{plugin}", needs=Permission.LOOK)
 async def no_data(call: Call) -> Encoded:
     """404: no plugin of this id has something to read."""
@@ -163,6 +178,12 @@ async def no_commands(call: Call) -> Encoded:
 @routes.get("/plugin/pluginmanager/plugins", needs=Permission.SYSTEM)
 async def plugins(call: Call) -> PluginList:
     return PluginList(PROVIDED, call.host.config.octoprint.compat_version)
+
+
+@routes.get("/api/plugin/pluginmanager", needs=Permission.SYSTEM)
+async def all_of_the_manager(call: Call) -> Manager:
+    """The same with what could be installed, which is nothing."""
+    return Manager(PROVIDED, call.host.config.octoprint.compat_version)
 
 
 @routes.get("/plugin/pluginmanager/plugins/versions", needs=Permission.LOOK)
@@ -200,10 +221,20 @@ class Value(msgspec.Struct):
     value: str
 
 
+class Remote(Value):
+    release_notes: str | None = None
+
+
 class VersionPair(msgspec.Struct):
     local: Value
-    remote: Value
+    remote: Remote
     needs_online: bool = True
+
+
+class Channels(msgspec.Struct, frozen=True):
+    available: tuple[()] = ()
+    current: str | None = None
+    stable: str | None = None
 
 
 class Component(msgspec.Struct, rename="camel"):
@@ -217,17 +248,47 @@ class Component(msgspec.Struct, rename="camel"):
     disabled: bool = False
     error: str | None = None
     release_notes: str | None = None
+    release_channels: Channels = Channels()
+    released_version: bool = True
+
+
+class Requirement(msgspec.Struct):
+    name: str
+    current: str
+    minimum: str
+
+
+class Environment(msgspec.Struct):
+    versions: tuple[Requirement, ...]
+    supported: bool = True
+
+
+class Place(msgspec.Struct):
+    """A folder that an update would write to; `free` is bytes."""
+
+    name: str
+    path: str
+    free: int
+
+
+class Storage(msgspec.Struct, frozen=True):
+    free: tuple[Place, ...] = ()
+    sufficient: bool = True
 
 
 class Updates(msgspec.Struct):
     information: dict[str, Component]
+    environment: Environment
     timestamp: float
+    storage: Storage = Storage()
     status: str = "current"
 
 
 @routes.get("/plugin/softwareupdate/check", needs=Permission.SYSTEM)
 async def updates(call: Call) -> Updates:
-    """What runs; whether there is something newer is not asked anywhere."""
-    here = Value(__version__, __version__)
-    host = Component("Polyhost", __version__, VersionPair(here, Value("?", "?")))
-    return Updates({"octoprint": host}, call.host.clock.now())
+    """What runs, and on what; whether there is something newer is not asked anywhere."""
+    here = VersionPair(Value(__version__, __version__), Remote("?", "?"))
+    python = Requirement("Python", platform.python_version(), "3.11")
+    return Updates(
+        {"octoprint": Component("Polyhost", __version__, here)}, Environment((python,)), call.host.clock.now()
+    )

@@ -121,6 +121,8 @@ async def info(call: Call) -> SystemInfo:
         "connectivity.enabled": False,
         "connectivity.online": True,
         **call.host.system.facts(call.caller),
+        "octoprint.last_safe_mode.date": "unknown",  # as upstream says where there was none
+        "octoprint.last_safe_mode.reason": "unknown",
         "octoprint.safe_mode": False,
         "octoprint.version": call.host.config.octoprint.compat_version,
         "polyhost.version": __version__,
