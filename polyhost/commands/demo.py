@@ -6,6 +6,7 @@ import os
 import shutil
 import sys
 import tempfile
+from collections.abc import Sequence
 from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     import socket
 
     from polyhost.app import App
-    from polyhost.config import Config
+    from polyhost.config import Config, Printer
 
 LOOPBACK: Final = "127.0.0.1"
 BUNDLED: Final = "demo_cube.gcode"
@@ -62,10 +63,10 @@ def demo(
             taken = port_of(main_socket)
             if port not in (0, taken):
                 say(f"port {port} is in use; the demo takes {taken}")
-            machines = tuple(Printer(slug=f"virtual-{n + 1}", driver="virtual", speed=speed) for n in range(printers))
+            machines = [Printer(slug=f"virtual-{n + 1}", driver="virtual", speed=speed) for n in range(printers)]
             server = Server(host=LOOPBACK, port=taken, name="Polyhost demo")
-            settings = Config(server=server, doors=Doors(octoprint=0), printers=machines)
-            code = uvloop.run(_demo(settings, folder, main_socket, as_json=json, printing=print_, once=once))
+            settings = Config(server=server, doors=Doors(octoprint=0))
+            code = uvloop.run(_demo(settings, machines, folder, main_socket, as_json=json, printing=print_, once=once))
     finally:
         if data is None:
             from polyhost.drivers.engines import runtime_path
@@ -86,11 +87,19 @@ class Ready(msgspec.Struct, frozen=True):
 
 
 async def _demo(
-    settings: "Config", folder: Path, main_socket: "socket.socket", *, as_json: bool, printing: bool, once: bool
+    settings: "Config",
+    machines: "Sequence[Printer]",
+    folder: Path,
+    main_socket: "socket.socket",
+    *,
+    as_json: bool,
+    printing: bool,
+    once: bool,
 ) -> int:
     from polyhost.app import App
 
     app = await App.open(settings, folder, main_socket)
+    await _add(app, machines)
     on_signals(app.stop)
     code = 0
     async with asyncio.TaskGroup() as group:
@@ -111,6 +120,20 @@ async def _demo(
         elif not as_json and not app.stopping:
             _explain(ready)
     return code
+
+
+async def _add(app: "App", machines: "Sequence[Printer]") -> None:
+    """Have `machines` as a person adds printers, so that everything about them may be changed; those of an earlier
+    demo in the same folder keep what was changed, at the pace of now."""
+    from polyhost.services.accounts import LOCAL
+
+    there = {printer.slug: printer for printer in app.host.printers.all()}
+    for machine in machines:
+        if known := there.get(machine.slug):
+            at_pace = msgspec.structs.replace(known.settings, speed=machine.speed)
+            await app.host.printers.change(known, at_pace, LOCAL)
+        else:
+            await app.host.printers.add(machine, LOCAL)
 
 
 async def _in_time(app: "App") -> bool:

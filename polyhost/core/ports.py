@@ -75,6 +75,7 @@ class LinkSettings(msgspec.Struct, frozen=True):
     autoconnect: bool = True
     window_lines: int = 0
     window_bytes: int = 0
+    speed: float = 1.0  # of a machine that is simulated: times its own pace
 
 
 class Driver(Protocol):
@@ -248,7 +249,10 @@ class PreferenceRecords(Protocol):
     def load_preferences(self) -> dict[tuple[str, str], bytes]:
         """Blocking, for the start."""
 
-    async def keep_preferences(self, printer: str, section: str, body: bytes) -> None: ...
+    async def keep_preferences(self, bodies: Mapping[tuple[str, str], bytes]) -> None:
+        """All of them, or none."""
+
+    async def drop_preferences(self, printer: str) -> None: ...
 
 
 class AccountRecords(Protocol):

@@ -80,10 +80,13 @@ class EngineDriver:
 
     async def relink(self, link: LinkSettings) -> None:
         port = self.machine.link
-        if isinstance(port, m.SerialLink):
-            # The device that is meant is another one, so it is not told by the old one's number.
-            same = port.port == link.port
-            port = m.SerialLink(link.port, link.baud, port.serial_number if same else "")
+        match port:
+            case m.SerialLink():
+                # Another device is not told by the number of the one before.
+                same = port.port == link.port
+                port = m.SerialLink(link.port, link.baud, port.serial_number if same else "")
+            case m.VirtualLink():
+                port = msgspec.structs.replace(port, speed=link.speed)
         await self._become(
             msgspec.structs.replace(
                 self.machine,

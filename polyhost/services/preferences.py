@@ -6,6 +6,7 @@ its default until it is set.
 
 import asyncio
 import logging
+from collections.abc import Iterable, Mapping
 from typing import TypeVar
 
 import msgspec
@@ -13,6 +14,7 @@ import msgspec
 from polyhost.core.events import PreferencesChanged
 from polyhost.core.ports import PreferenceRecords
 from polyhost.services.bus import Bus
+from polyhost.services.unbroken import unbroken
 
 log = logging.getLogger(__name__)
 
@@ -42,13 +44,32 @@ class Preferences:
 
     async def put(self, value: msgspec.Struct, printer: str = HOST) -> None:
         """Set a whole section; durable when it returns, and announced."""
-        key = printer, type(value).__name__
+        await self.put_all({printer: [value]})
+
+    async def put_all(self, values: Mapping[str, Iterable[msgspec.Struct]]) -> None:
+        """Set whole sections by printer, all of them or none; durable when it returns, then announced together."""
+        read = {(printer, type(value).__name__): value for printer, some in values.items() for value in some}
+        if not read:
+            return
+
+        async def put() -> None:
+            async with self._changing:
+                bodies = {key: msgspec.msgpack.encode(value) for key, value in read.items()}
+                await self._records.keep_preferences(bodies)
+                self._bodies |= bodies
+                self._read |= read
+            for key in read:
+                self._bus.publish(PreferencesChanged(*key))
+
+        await unbroken(put())
+
+    async def forget(self, printer: str) -> None:
+        """What was set of a printer that is no more; one that is called so later begins with the defaults."""
         async with self._changing:
-            body = msgspec.msgpack.encode(value)
-            await self._records.keep_preferences(*key, body)
-            self._bodies[key] = body
-            self._read[key] = value
-        self._bus.publish(PreferencesChanged(*key))
+            await self._records.drop_preferences(printer)
+            for kept in (self._bodies, self._read):
+                for key in [key for key in kept if key[0] == printer]:
+                    del kept[key]
 
     def _decoded(self, section: type[T], key: tuple[str, str]) -> T:
         body = self._bodies.get(key)

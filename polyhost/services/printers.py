@@ -18,6 +18,7 @@ from polyhost.core.events import (
     ConsoleLine,
     ConsoleLines,
     DriverEvent,
+    PreferencesChanged,
     PrinterAdded,
     PrinterRemoved,
     PrinterStateChanged,
@@ -256,6 +257,7 @@ class Printers:
                     raise NotNow(f"{slug} is printing; cancel the run first")
                 await printer.driver.remove()
                 await self._records.drop_printer(slug)
+                await self._preferences.forget(slug)
                 del self._printers[slug]
                 if keeper := self._keepers.pop(slug, None):
                     keeper.cancel()
@@ -296,6 +298,7 @@ class Printers:
         if wanted != p.settings:
             await self._records.keep_printer(wanted)
             p.settings = wanted
+            self._bus.publish(PreferencesChanged(p.slug, type(wanted).__name__))
             with contextlib.suppress(LinkLost):  # an engine that is not there hears it when it is
                 await p.driver.relink(link_of(wanted))
             await self.configure(p)
@@ -503,5 +506,6 @@ async def _keep_going(printer: Printer) -> None:
 def link_of(settings: config.Printer) -> LinkSettings:
     """What of `settings` is about the link."""
     return LinkSettings(
-        settings.port, settings.baud, settings.autoconnect, settings.window_lines, settings.window_bytes
+        *(settings.port, settings.baud, settings.autoconnect, settings.window_lines, settings.window_bytes),
+        settings.speed,
     )

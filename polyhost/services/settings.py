@@ -16,6 +16,7 @@ import msgspec
 from polyhost.core.controls import Control, checked_controls
 from polyhost.core.errors import Malformed, NotAllowed
 from polyhost.core.user import Caller, Permission
+from polyhost.services.handling import MachineOptions
 from polyhost.services.preferences import HOST, Preferences
 from polyhost.services.printers import Printer, Printers
 
@@ -169,7 +170,16 @@ class AnalysisOptions(msgspec.Struct, frozen=True):
         return self
 
 
-Section = Appearance | Presets | CustomControls | ConsoleFilters | ClientOptions | PortOptions | AnalysisOptions
+Section = (
+    Appearance
+    | Presets
+    | CustomControls
+    | ConsoleFilters
+    | ClientOptions
+    | MachineOptions
+    | PortOptions
+    | AnalysisOptions
+)
 S = TypeVar("S", bound=Section)
 _OF_HOST: Final = (PortOptions, AnalysisOptions)
 
@@ -196,11 +206,13 @@ class Settings:
         """Set whole sections; all are judged before the first is set, and those that stay as they are left alone."""
         sections = tuple(sections)
         self.check(p, sections, by)
+        changed: dict[str, list[Section]] = {}
         for section in sections:
             if section != self.get(type(section), p):
-                await self._preferences.put(section, _owner(type(section), p))
-                if isinstance(section, Appearance) and p.locked:
-                    p.shown_name = section.name
+                changed.setdefault(_owner(type(section), p), []).append(section)
+        await self._preferences.put_all(changed)
+        if p.locked:
+            p.shown_name = self.get(Appearance, p).name
 
     def port_names(self) -> list[str]:
         """What a printer may be connected to: ports by their constant names, then what further patterns match."""

@@ -233,8 +233,12 @@ class Records:
         rows = self._read(lambda c: c.execute("SELECT printer, section, body FROM preferences").fetchall())
         return {(printer, section): body for printer, section, body in rows}
 
-    async def keep_preferences(self, printer: str, section: str, body: bytes) -> None:
-        await self._execute("INSERT OR REPLACE INTO preferences VALUES (?, ?, ?)", (printer, section, body))
+    async def keep_preferences(self, bodies: Mapping[tuple[str, str], bytes]) -> None:
+        rows = [(*key, body) for key, body in bodies.items()]
+        await self.change(lambda c: c.executemany("INSERT OR REPLACE INTO preferences VALUES (?, ?, ?)", rows))
+
+    async def drop_preferences(self, printer: str) -> None:
+        await self._execute("DELETE FROM preferences WHERE printer = ?", (printer,))
 
     def load_selected(self) -> dict[str, str]:
         return self._read(lambda c: dict(c.execute("SELECT printer, path FROM selected").fetchall()))

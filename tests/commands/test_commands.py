@@ -334,7 +334,7 @@ def test_users_and_keys(polyhost: Polyhost, host: Host) -> None:
         (["printers", "add", "x"], 2, "--virtual"),
         (["printers", "add", "x", "--virtual", "--port", "/dev/null"], 2, "either"),
         (["printers", "add", "again", "--slug", "virtual-1", "--virtual"], 6, "virtual-1"),
-        (["printers", "remove", "virtual-1", "--yes"], 6, "settings"),
+        (["printers", "remove", "no-such-printer", "--yes"], 5, "no-such-printer"),
         (["printers", "send", "gone", "G28"], 6, "gone"),
         (["printers", "send", "virtual-3", "G28\nG1"], 2, ""),
         (["printers", "connect", "gone", "--port", "/dev/nothing"], 5, "/dev/nothing"),

@@ -10,11 +10,14 @@ import pytest
 
 from polyhost.config import Printer as PrinterSettings
 from polyhost.core.controls import MAX_CONTROLS, MAX_DEPTH
+from polyhost.core.handling import OnError
 from polyhost.core.user import Role
 from polyhost.dialects.octoprint.settings import hash_of, laid_over
 from polyhost.services.accounts import LOCAL
 from polyhost.services.settings import MAX_PRESETS
+from tests.dialects.test_octoprint_push import app
 from tests.web.hosting import Hosted, hosted
+from tests.web.serving import serving
 
 PATH = "/api/settings"
 SECTIONS = {
@@ -132,6 +135,14 @@ SET = [
     ("serial.additionalPorts", ["/dev/nul?"], ["/dev/nul?"]),
     ("serial.additionalBaudrates", [76800], [76800]),
     ("serial.blacklistedBaudrates", [9600], [9600]),
+    ("feature.sdSupport", "false", False),
+    ("serial.disconnectOnErrors", False, False),
+    ("serial.ignoreErrorsFromFirmware", True, True),
+    ("serial.logPositionOnPause", False, False),
+    ("serial.logPositionOnCancel", True, True),
+    ("scripts.gcode.afterPrintDone", "M84\r\nM106 S0", "M84\nM106 S0"),
+    ("scripts.gcode.afterPrintCancelled", "", ""),
+    ("scripts.gcode.mine", "G28\n{% snippet 'disable_bed' %}", "G28\n{% snippet 'disable_bed' %}"),
     ("webcam.streamUrl", "http://cam/stream", "http://cam/stream"),
     ("webcam.flipH", True, True),
     ("plugins.classicwebcam.snapshot", "http://cam/shot.jpg", "http://cam/shot.jpg"),
@@ -231,6 +242,10 @@ WRONG: list[tuple[str, Any]] = [
     ("serial.additionalBaudrates", [0]),
     ("serial.additionalBaudrates", ["x"]),
     ("serial.helloCommand", 5),
+    ("scripts.gcode", []),
+    ("scripts.gcode.afterPrintDone", 5),
+    ("scripts.gcode.afterPrintDone", "{{ nothing"),
+    ("scripts.gcode.afterPrintDone", "x" * 20_000),
     ("webcam.streamUrl", "javascript:alert(1)"),
     ("webcam.snapshotTimeout", -5),
     ("webcam.flipH", {}),
@@ -318,7 +333,27 @@ async def test_a_new_name_reaches_the_machine_and_its_link(own: Hosted, client: 
     serial = {"port": "/dev/ttyUSB79", "baudrate": 9600, "ackMax": 2, "autoconnect": False}
     assert (await client.post(PATH, json={"serial": serial})).status_code == 200
     link = msgspec.structs.asdict(own.machine.link)
-    assert link == {"port": "/dev/ttyUSB79", "baud": 9600, "autoconnect": False, "window_lines": 2, "window_bytes": 0}
+    assert link == {
+        "port": "/dev/ttyUSB79",
+        "baud": 9600,
+        "autoconnect": False,
+        "window_lines": 2,
+        "window_bytes": 0,
+        "speed": 1.0,
+    }
+
+
+async def test_options_of_the_machine_reach_its_holder(own: Hosted, client: httpx.AsyncClient) -> None:
+    for serial, on_error in (
+        ({"disconnectOnErrors": False}, OnError.CANCEL),
+        ({"ignoreErrorsFromFirmware": True}, OnError.IGNORE),
+        ({"ignoreErrorsFromFirmware": False, "disconnectOnErrors": True}, OnError.DISCONNECT),
+    ):
+        await client.post(PATH, json={"serial": serial})
+        handling = await own.host.treatment.handling_of(own.host.printers.default())
+        assert handling.on_error is on_error
+    await client.post(PATH, json={"feature": {"sdSupport": False}})
+    assert not (await own.host.treatment.handling_of(own.host.printers.default())).card
 
 
 async def test_further_ports_are_offered(client: httpx.AsyncClient) -> None:
@@ -345,3 +380,20 @@ async def test_further_ports_are_offered(client: httpx.AsyncClient) -> None:
 )
 def test_laid_over(base: Any, over: Any, both: Any) -> None:
     assert laid_over(base, over) == both
+
+
+async def test_who_listens_hears_once_that_settings_changed(one: Hosted) -> None:
+    async with serving(one) as (served, _), app(served) as listener, one.client(role=Role.ADMINISTRATOR) as client:
+        first = (await listener.until("connected"))["config_hash"]
+        await listener.auth()
+        await listener.until("history")
+        changes = {"appearance": {"color": "red"}, "temperature": {"cutoff": 60}, "gcodeAnalysis": {"runAt": "idle"}}
+        await client.post(PATH, json=changes)
+        await client.post(PATH, json=changes)  # which changes nothing
+        told = await listener.until_event("SettingsUpdated")
+        assert told["config_hash"] == told["effective_hash"] != first
+        await client.post("/api/printerprofiles", json={"profile": {"id": "a", "name": "A"}})
+        assert await listener.until_event("PrinterProfileAdded") == {"identifier": "a"}
+        assert listener.events().count("SettingsUpdated") == 1
+        async with app(served) as other:
+            assert (await other.until("connected"))["config_hash"] == told["config_hash"]

@@ -35,8 +35,8 @@ async def test_what_was_set_outlives_the_server(tmp_path: Path) -> None:
 
 async def test_a_section_that_cannot_be_read_has_its_defaults(tmp_path: Path) -> None:
     records = Records.open(tmp_path)
-    await records.keep_preferences("", "Colours", b"\xc1")
-    await records.keep_preferences("mk3", "Colours", msgspec.msgpack.encode({"walls": "red", "roof": "new"}))
+    known = msgspec.msgpack.encode({"walls": "red", "roof": "new"})
+    await records.keep_preferences({("", "Colours"): b"\xc1", ("mk3", "Colours"): known})
     preferences = Preferences(records, Bus())
     assert preferences.get(Colours) == Colours()
     assert preferences.get(Colours, "mk3") == Colours(walls="red")

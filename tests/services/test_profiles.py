@@ -232,3 +232,14 @@ async def test_a_jog_by_hand_heeds_axes_that_run_backwards(tmp_path: Path) -> No
         await world.printers.jog(p, 1.0, 2.0, by_hand=True, by=OPERATOR)
         await world.printers.jog(p, 1.0, 2.0, by=OPERATOR)  # a program that turns them round itself
         assert [told[2] for told in world.driver.told] == ["G0 X1 Y-2 F6000", "G0 X1 Y2 F6000"]
+
+
+async def test_a_printer_that_was_removed_leaves_nothing_to_one_that_is_called_so_later(tmp_path: Path) -> None:
+    async with living(World(tmp_path)) as world:
+        p = await world.printers.add(SERIAL, ADMIN)
+        await world.host.profiles.add(p, "two", TWO, prefer=True, by=ADMIN)
+        await world.printers.remove("ender", ADMIN)
+        p = await world.printers.add(SERIAL, ADMIN)
+        assert list(world.host.profiles.all(p)) == [DEFAULT_ID]
+    async with living(World(tmp_path)) as world:
+        assert list(world.host.profiles.all(world.printers.get("ender"))) == [DEFAULT_ID]

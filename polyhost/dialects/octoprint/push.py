@@ -19,8 +19,16 @@ from typing import Final
 import msgspec
 
 from polyhost import __version__
-from polyhost.core.errors import Malformed
-from polyhost.core.events import ConsoleLines, LoggedOut, Notice, PrinterStateChanged, RightsChanged, RunStateChanged
+from polyhost.core.errors import Malformed, NotFound
+from polyhost.core.events import (
+    ConsoleLines,
+    LoggedOut,
+    Notice,
+    PreferencesChanged,
+    PrinterStateChanged,
+    RightsChanged,
+    RunStateChanged,
+)
 from polyhost.core.job import ENDED, RunState
 from polyhost.core.printer import Snapshot
 from polyhost.core.user import GUEST, Caller, Permission
@@ -30,6 +38,7 @@ from polyhost.dialects.octoprint.events import About, PluginSays, Told, events_o
 from polyhost.dialects.octoprint.messages import Link, Message, message
 from polyhost.dialects.octoprint.permission_records import RECORDS, PermissionRecord
 from polyhost.dialects.octoprint.permissions import PERMISSIONS
+from polyhost.dialects.octoprint.settings import hash_of
 from polyhost.dialects.octoprint.subscriptions import EVERYTHING, Auth, Subscription, Throttle, said_in
 from polyhost.services.bus import Listener
 from polyhost.services.host import Host
@@ -168,6 +177,7 @@ class Push:
         self._host = host
         self._clients: set[Client] = set()
         self._feeds: dict[str, Feed] = {}
+        self._hashes: dict[str, str] = {}
         self._listener: Listener | None = None
         self._somebody = asyncio.Event()
         self._nobody = asyncio.Event()
@@ -195,7 +205,7 @@ class Push:
         self._clients.add(client)
         self._nobody.clear()
         self._somebody.set()
-        link.send(message("connected", self._connected()))
+        link.send(message("connected", self._connected(call.slug or "")))
         self._tell_of(client, "ClientOpened")
         return client
 
@@ -262,7 +272,7 @@ class Push:
         payload = {**more, "remoteAddress": client.address}
         self.tell("", [Told(what, payload, bare=msgspec.UNSET if everybody else {})])
 
-    def _connected(self) -> Connected:
+    def _connected(self, slug: str) -> Connected:
         version = self._host.config.octoprint.compat_version
         return Connected(
             version=version,
@@ -270,7 +280,7 @@ class Push:
             branch="polyhost",
             python_version=platform.python_version(),
             plugin_hash=hashlib.md5(__version__.encode(), usedforsecurity=False).hexdigest(),
-            config_hash=config_hash(self._host),
+            config_hash=self._hash(slug),
             debug=False,
             safe_mode=None,
             online=True,
@@ -349,6 +359,8 @@ class Push:
                     self._say(slug, said)
                 if isinstance(notice, RightsChanged | LoggedOut):
                     self._rights_changed(notice)
+                if isinstance(notice, PreferencesChanged):
+                    self._settings_changed(slug)
         if feed is not None:
             feed.news += 1
             if feed.clients:
@@ -378,6 +390,20 @@ class Push:
             client.link.send(message("reauthRequired", {"reason": "modified"}))
             self._join(client)
 
+    def _settings_changed(self, slug: str) -> None:
+        """Tell those who listen to a printer (`slug` "": to any) when what they would read is not what it was."""
+        for each in [slug] if slug else list(self._feeds):
+            was = self._hashes.pop(each, None)
+            if (now := self._hash(each)) != was:
+                self.tell(each, [Told("SettingsUpdated", {"config_hash": now, "effective_hash": now})])
+
+    def _hash(self, slug: str) -> str:
+        """Of the settings of a printer, as they were when somebody last heard of them; "" without a printer."""
+        if slug not in self._hashes:
+            with contextlib.suppress(NotFound):
+                self._hashes[slug] = hash_of(self._host, self._host.printers.get(slug))
+        return self._hashes.get(slug, "")
+
     async def _tell(self) -> None:
         loop = asyncio.get_running_loop()
         while True:
@@ -401,8 +427,4 @@ class Push:
             self._host.bus.forget(self._listener)
             self._listener = None
         self._feeds = {}
-
-
-def config_hash(host: Host) -> str:
-    """Changes when the settings do."""
-    return hashlib.md5(msgspec.json.encode(host.config, order="deterministic"), usedforsecurity=False).hexdigest()
+        self._hashes = {}

@@ -16,6 +16,7 @@ from msgspec import UNSET
 from polyhost import config
 from polyhost.core.controls import Control
 from polyhost.core.errors import Malformed
+from polyhost.core.handling import OnError
 from polyhost.core.user import Caller, Permission
 from polyhost.core.webcam import Webcam, checked_webcam
 from polyhost.dialects.octoprint import settings_tree as tree
@@ -29,8 +30,11 @@ from polyhost.dialects.octoprint.webcam import (
     wished,
 )
 from polyhost.services import settings as section
+from polyhost.services.handling import MachineOptions
 from polyhost.services.host import Host
 from polyhost.services.printers import Printer
+from polyhost.services.scripts import GcodeScripts
+from polyhost.services.templates import SNIPPETS
 from polyhost.web.answers import Encoded, encoded, no_content, not_modified, unchanged
 from polyhost.web.call import Call, truth_of
 from polyhost.web.routes import Routes
@@ -68,6 +72,7 @@ def tree_of(host: Host, printer: Printer, caller: Caller) -> tree.Tree:
     look = settings.get(section.Appearance, printer)
     clients = settings.get(section.ClientOptions, printer)
     ports = settings.get(section.PortOptions, printer)
+    options = settings.get(MachineOptions, printer)
     filters = settings.get(section.ConsoleFilters, printer).filters
     keep_free = host.config.uploads.keep_free_bytes
     is_virtual = printer.driver_name == "virtual"
@@ -79,7 +84,7 @@ def tree_of(host: Host, printer: Printer, caller: Caller) -> tree.Tree:
             name=printer.name, color=look.color or printer.profile.color, **_shared(clients, tree.Appearance)
         ),
         controls=settings.get(section.CustomControls, printer).controls if may_control else (),
-        feature=tree.Feature(sd_support=True, **_shared(clients, tree.Feature)),
+        feature=tree.Feature(sd_support=options.card, **_shared(clients, tree.Feature)),
         gcode_analysis=tree.GcodeAnalysis(run_at=settings.get(section.AnalysisOptions, printer).run_at.value),
         plugins=tree.Plugins(
             classicwebcam=classic_tree(host, printer, caller),
@@ -87,7 +92,7 @@ def tree_of(host: Host, printer: Printer, caller: Caller) -> tree.Tree:
             tracking=tree.Tracking(unique_id=uuid if may_set else None),
             virtual_printer=tree.VirtualPrinter(is_virtual),
         ),
-        scripts=tree.Scripts(gcode={}),
+        scripts=tree.Scripts(gcode=scripts_of(host, printer)),
         serial=tree.Serial(
             port=VIRTUAL if is_virtual else wanted.port or None,
             baudrate=wanted.baud or None,
@@ -99,10 +104,10 @@ def tree_of(host: Host, printer: Printer, caller: Caller) -> tree.Tree:
             additional_baudrates=ports.additional_bauds,
             blacklisted_ports=ports.hidden_ports,
             blacklisted_baudrates=ports.hidden_bauds,
-            ignore_errors_from_firmware=False,
-            disconnect_on_errors=True,
-            log_position_on_pause=True,
-            log_position_on_cancel=False,
+            ignore_errors_from_firmware=options.on_error is OnError.IGNORE,
+            disconnect_on_errors=options.on_error is OnError.DISCONNECT,
+            log_position_on_pause=options.position_on_pause,
+            log_position_on_cancel=options.position_on_cancel,
             ack_max=wanted.window_lines or 1,
         ),
         server=tree.Server(diskspace=tree.DiskSpace(warning=keep_free, critical=keep_free)),
@@ -117,6 +122,13 @@ def tree_of(host: Host, printer: Printer, caller: Caller) -> tree.Tree:
         else tuple(tree.Filter(one.name, one.regex) for one in filters),
         webcam=webcam_tree(host, printer, caller),
     )
+
+
+def scripts_of(host: Host, printer: Printer) -> dict[str, str]:
+    """Templates by name, of those that say something or that a person set."""
+    there, own = host.scripts.get(printer), host.preferences.get(GcodeScripts, printer.slug)
+    told = {name: text for name, text in there.scripts.items() if text or name in own.scripts}
+    return told | {SNIPPETS + name: text for name, text in there.snippets.items()}
 
 
 def preset_of(preset: section.Preset) -> tree.Preset:
@@ -177,12 +189,15 @@ async def set_all(host: Host, printer: Printer, given: Mapping[str, Any], by: Ca
     wanted = wanted_of(was, given)
     sections = sections_of(was, wanted, host.settings, printer)
     own = settings_of(was, wanted, printer)
+    scripts = wanted_scripts(was, wanted, host.preferences.get(GcodeScripts, printer.slug))
     wishes = webcam_wishes(given)
     webcam = host.webcams.main(printer) or Webcam()
     for wish in wishes:
         webcam = checked_webcam(wished(webcam, wish))
     host.settings.check(printer, sections, by)
     host.printers.check_settings(printer, own)
+    if scripts is not None:
+        await host.scripts.put(printer, scripts, by)  # judges them itself, and sets none that cannot be rendered
     for wish in wishes:
         await set_webcam(host, printer, wish, by)
     await host.printers.change(printer, own, by)
@@ -239,6 +254,16 @@ def sections_of(
         )
     )
     changed.append(section.AnalysisOptions(section.RunAt(wanted.gcode_analysis.run_at)))
+    options = settings.get(MachineOptions, printer)
+    changed.append(
+        msgspec.structs.replace(
+            options,
+            on_error=on_error_of(was.serial, serial) or options.on_error,
+            card=wanted.feature.sd_support,
+            position_on_pause=serial.log_position_on_pause,
+            position_on_cancel=serial.log_position_on_cancel,
+        )
+    )
     if heat.profiles != was.temperature.profiles:
         changed.append(section.Presets(tuple(core_preset_of(preset) for preset in heat.profiles)))
     if wanted.terminal_filters != was.terminal_filters:
@@ -246,6 +271,31 @@ def sections_of(
     if wanted.controls != was.controls:
         changed.append(section.CustomControls(wanted.controls))
     return changed
+
+
+def on_error_of(was: tree.Serial, wanted: tree.Serial) -> OnError | None:
+    """What two flags come to; None when neither was changed."""
+    said = wanted.ignore_errors_from_firmware, wanted.disconnect_on_errors
+    if said == (was.ignore_errors_from_firmware, was.disconnect_on_errors):
+        return None
+    return OnError.IGNORE if said[0] else OnError.DISCONNECT if said[1] else OnError.CANCEL
+
+
+def wanted_scripts(was: tree.Tree, wanted: tree.Settable, own: GcodeScripts) -> GcodeScripts | None:
+    """All that people set of scripts, with what is set now; None when that is nothing."""
+    if wanted.scripts == was.scripts:
+        return None
+    scripts, snippets = dict(own.scripts), dict(own.snippets)
+    for name, text in wanted.scripts.gcode.items():
+        if name == "snippets":
+            continue  # upstream's own tree has it and heeds it no more
+        if not isinstance(text, str):
+            raise Malformed(f"these settings are invalid: the script {name!r} is no text")
+        if was.scripts.gcode.get(name) != text:
+            is_snippet = name.startswith(SNIPPETS)
+            text = text.replace("\r\n", "\n").replace("\r", "\n")
+            (snippets if is_snippet else scripts)[name.removeprefix(SNIPPETS)] = text
+    return GcodeScripts(scripts, snippets)
 
 
 def core_preset_of(preset: tree.Preset) -> section.Preset:

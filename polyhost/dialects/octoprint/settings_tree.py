@@ -181,7 +181,7 @@ class Filter(msgspec.Struct, frozen=True):
 class Scripts(_Camel, frozen=True, kw_only=True):
     """Templates by name; a snippet's name begins with ``snippets/``."""
 
-    gcode: dict[str, str]
+    gcode: dict[str, Unknown]
 
 
 class ServerCommands(_Camel, frozen=True, kw_only=True):
