@@ -22,11 +22,11 @@ from polyhost.web.addressing import KnownHosts, Peer, Peers, below_root, split_p
 from polyhost.web.answers import Answer, Encoded, Headers, Latest, Stored, Streamed, encoded, no_content, unchanged
 from polyhost.web.bodies import ClientGone, Receive
 from polyhost.web.call import Call, Kit, Scope
-from polyhost.web.errors import Broken, NoRoute, NotASocket, TooSlow, WrongMethod
+from polyhost.web.errors import Broken, Crowded, NoRoute, NotASocket, TooSlow, WrongMethod
 from polyhost.web.guard import Guard
 from polyhost.web.routes import Dialect, Part, Place, Route, Router, SocketRoute
 from polyhost.web.socket_connection import EXTENSION
-from polyhost.web.sockets import BROKEN, POLICY, TRY_LATER, Crowded, Seats, Socket, SocketClosed
+from polyhost.web.sockets import BROKEN, POLICY, TRY_LATER, Seats, Socket, SocketClosed
 
 log = logging.getLogger(__name__)
 

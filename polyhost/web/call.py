@@ -221,6 +221,10 @@ class Call:
         """The JSON body as a `kind`."""
         return bodies.decoded(await self.json(), kind)
 
+    async def content(self, max_bytes: int) -> bytes:
+        """The body, whatever it says to be."""
+        return await bodies.whole(self._receive, self.headers, max_bytes)
+
     async def form(self) -> dict[str, str]:
         """The body as ``application/x-www-form-urlencoded``, at most 100 KB."""
         return query_of(await bodies.whole(self._receive, self.headers, MAX_JSON))

@@ -39,6 +39,10 @@ class NotASocket(Malformed):
     """The path is for WebSockets, and this was a plain request; or the other way round."""
 
 
+class Crowded(PolyhostError):
+    """There are as many sockets as there may be."""
+
+
 class Foreign(NotAllowed):
     """The page that asks is of another origin, and not of one that may (S8)."""
 
@@ -71,6 +75,7 @@ STATUSES: Final[Mapping[type[PolyhostError], int]] = {
     MachineFault: 502,
     CommandFailed: 500,
     TooSlow: 408,
+    Crowded: 503,
     Broken: 500,
 }
 """The plain mapping; a dialect whose upstream differs overrides rows of it."""

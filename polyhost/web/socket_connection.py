@@ -29,13 +29,17 @@ class SocketConnection(WebSocketsSansIOProtocol):
     on_writable: Callable[[], None] = staticmethod(lambda: None)
 
     @property
+    def is_open(self) -> bool:
+        return not (self.close_sent or self.disconnected or self.transport.is_closing())
+
+    @property
     def is_writable(self) -> bool:
         """Whether the transport would take more without keeping too much."""
         return self.writable.is_set()
 
     def write(self, wire: bytes) -> None:
         """Send a whole frame, as `polyhost.web.sockets.text_frame` makes it."""
-        if not (self.close_sent or self.disconnected or self.transport.is_closing()):
+        if self.is_open:
             self.transport.write(wire)
 
     def buffered(self) -> int:
@@ -44,7 +48,7 @@ class SocketConnection(WebSocketsSansIOProtocol):
 
     def end(self, code: int, reason: str = "", within_s: float = CLOSE_WITHIN_S) -> None:
         """Begin to close, and wait no longer than `within_s` for the client to agree."""
-        if self.close_sent or self.disconnected or self.transport.is_closing():
+        if not self.is_open:
             return
         self.stop_keepalive()
         self.conn.send_close(code, reason)

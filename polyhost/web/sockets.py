@@ -9,8 +9,8 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Final, NewType, Protocol, Self
 
-from polyhost.core.errors import PolyhostError
 from polyhost.web.bodies import Receive
+from polyhost.web.errors import Crowded
 
 Frame = NewType("Frame", bytes)
 """A message as it is on the wire, header and all."""
@@ -35,14 +35,13 @@ class SocketClosed(Exception):
         self.code = code
 
 
-class Crowded(PolyhostError):
-    """There are as many sockets as there may be."""
-
-
 class Wire(Protocol):
     """The connection below a socket."""
 
     on_writable: Callable[[], None]
+
+    @property
+    def is_open(self) -> bool: ...
 
     @property
     def is_writable(self) -> bool: ...
@@ -115,6 +114,11 @@ class Socket:
         self._receive = receive
         self._outbox = Outbox()
         wire.on_writable = self._flush
+
+    @property
+    def is_open(self) -> bool:
+        """False as soon as either side began to close; who only sends asks this."""
+        return self._wire.is_open
 
     @property
     def lost(self) -> int:

@@ -19,7 +19,9 @@ OPEN = {
     *{("GET", "/api/access/permissions"), ("GET", "/plugin/appkeys/probe"), ("POST", "/plugin/appkeys/request")},
     *{("GET", "/plugin/appkeys/request/{token}")},
     *{("GET", "/plugin/appkeys/auth/{token}"), ("POST", "/plugin/appkeys/auth/{token}")},  # ask for name and password
-    *{("GET", "/sockjs"), ("GET", "/sockjs/info")},
+    *{("GET", "/sockjs"), ("GET", "/sockjs/info"), ("POST", "/sockjs/{server}/{session}/xhr_send")},
+    *{("POST", "/sockjs/{server}/{session}/" + way) for way in ("xhr", "xhr_streaming")},
+    ("GET", "/sockjs/{server}/{session}/eventsource"),
     *{("GET", "/"), ("GET", "/setup"), ("POST", "/setup"), ("POST", "/native/v1/setup")},
 }
 """The doors that are open on purpose; another one is a decision."""

@@ -93,6 +93,7 @@ class Machine:
     async def start(self, order: RunOrder) -> None:
         self.order = order
         self.say(run=RunProgress(order.run_id, RunState.STARTING, 0, order.size_bytes))
+        self._listener().heard(RunStateChanged(self.snapshot.printer, order.run_id, RunState.STARTING))
         self.signal(RunSignal.STARTED)
 
     async def pause(self, run_id: str) -> None:

@@ -86,6 +86,7 @@ from polyhost.dialects.octoprint import (
 )
 from polyhost.dialects.octoprint.errors import ERRORS
 from polyhost.dialects.octoprint.push import Push
+from polyhost.dialects.octoprint.sockjs_sessions import Sessions
 from polyhost.web.routes import Dialect, Routes
 
 _routes = Routes()
@@ -115,4 +116,5 @@ _routes.include(
     sockjs.routes,
 )
 
-DIALECT: Final = Dialect("octoprint", _routes, ERRORS, ("/api/", "/downloads/", "/plugin/", "/sockjs/"), (Push,))
+_PREFIXES: Final = ("/api/", "/downloads/", "/plugin/", "/sockjs/")
+DIALECT: Final = Dialect("octoprint", _routes, ERRORS, _PREFIXES, (Push, Sessions))

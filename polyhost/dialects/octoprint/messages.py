@@ -55,5 +55,3 @@ class Link(Protocol):
 
     def send(self, message: Message) -> None:
         """Never waits; what a slow client misses is the transport's to decide."""
-
-    def close(self, code: int, reason: str) -> None: ...

@@ -6,7 +6,9 @@ Upstream: OctoPrint 1.11, docs/api/push.rst; the transports are those of the Soc
 """
 
 import asyncio
+import contextlib
 import secrets
+from collections.abc import AsyncGenerator, Callable
 from typing import Final
 
 import msgspec
@@ -14,7 +16,8 @@ import msgspec
 from polyhost.core.errors import Malformed
 from polyhost.dialects.octoprint.messages import Message
 from polyhost.dialects.octoprint.push import Push
-from polyhost.web.answers import Encoded, encoded, text
+from polyhost.dialects.octoprint.sockjs_sessions import HEARTBEAT, HEARTBEAT_S, OPENED, Sessions
+from polyhost.web.answers import Encoded, Streamed, encoded, text
 from polyhost.web.bodies import decoded
 from polyhost.web.call import Call
 from polyhost.web.routes import Routes
@@ -22,10 +25,15 @@ from polyhost.web.sockets import Socket, text_frame
 
 routes = Routes()
 
-HEARTBEAT_S: Final = 25.0
 MAX_BATCH: Final = 100
-OPENED: Final = text_frame(b"o")
-HEARTBEAT: Final = text_frame(b"h")
+MAX_BODY: Final = 1 << 20  # as one message of a WebSocket
+STREAM_BYTES: Final = 128 * 1024  # of one answer; browsers keep all of it
+PRELUDE: Final = b"h" * 2048 + b"\n"  # some browsers show nothing of an answer before so much of it
+GO_AWAY: Final = text_frame(b'c[3000,"Go away!"]')
+_OPENED: Final = text_frame(OPENED)
+_HEARTBEAT: Final = text_frame(HEARTBEAT)
+_JAVASCRIPT: Final = "application/javascript; charset=UTF-8"
+_SENT: Final = Encoded(204, [(b"content-type", b"text/plain; charset=UTF-8")], b"")
 
 
 class Info(msgspec.Struct):
@@ -44,9 +52,6 @@ class RawLink:
     def send(self, message: Message) -> None:
         self._socket.send(message.raw, latest=message.latest)
 
-    def close(self, code: int, reason: str) -> None:
-        self._socket.close(code, reason)
-
 
 class FramedLink:
     def __init__(self, socket: Socket) -> None:
@@ -54,14 +59,6 @@ class FramedLink:
 
     def send(self, message: Message) -> None:
         self._socket.send(message.framed, latest=message.latest)
-
-    def close(self, code: int, reason: str) -> None:
-        self._socket.send(text_frame(closing(code, reason)))
-        self._socket.close()
-
-
-def closing(code: int, reason: str) -> bytes:
-    return b"c" + msgspec.json.encode([code, reason])
 
 
 def messages_in(body: bytes) -> list[bytes]:
@@ -96,17 +93,66 @@ async def raw(call: Call, socket: Socket) -> None:
 @routes.socket("/sockjs/{server}/{session}/websocket", open_door=True)
 async def framed(call: Call, socket: Socket) -> None:
     push = call.part(Push)
-    socket.send(OPENED)
+    socket.send(_OPENED)
     client = push.open(call, FramedLink(socket))
     try:
         while True:
             try:
                 message = await asyncio.wait_for(socket.receive(), HEARTBEAT_S)
             except TimeoutError:
-                socket.send(HEARTBEAT)
+                socket.send(_HEARTBEAT)
                 continue
             if message:
                 for one in messages_in(message.encode() if isinstance(message, str) else message):
                     push.said(client, one)
+    except (Malformed, UnicodeEncodeError):
+        socket.send(GO_AWAY)
     finally:
         push.close(client)
+
+
+@routes.post("/sockjs/{server}/{session}/xhr", open_door=True)
+async def poll(call: Call) -> Streamed:
+    """One frame, when there is one."""
+    return _receiving(call, b"", lambda frame: frame + b"\n", 1, _JAVASCRIPT)
+
+
+@routes.post("/sockjs/{server}/{session}/xhr_streaming", open_door=True)
+async def stream(call: Call) -> Streamed:
+    return _receiving(call, PRELUDE, lambda frame: frame + b"\n", STREAM_BYTES, _JAVASCRIPT)
+
+
+@routes.get("/sockjs/{server}/{session}/eventsource", open_door=True)
+async def event_source(call: Call) -> Streamed:
+    kind = "text/event-stream; charset=UTF-8"
+    return _receiving(call, b"\r\n", lambda frame: b"data: %b\r\n\r\n" % frame, STREAM_BYTES, kind)
+
+
+@routes.post("/sockjs/{server}/{session}/xhr_send", open_door=True)
+async def send(call: Call) -> Encoded:
+    call.check_origin()
+    client = call.part(Sessions).sending(call)
+    body = await call.content(MAX_BODY)
+    if not body:
+        raise Malformed("Payload expected.")
+    push = call.part(Push)
+    for one in messages_in(body):
+        push.said(client, one)
+    return _SENT
+
+
+def _receiving(
+    call: Call, prelude: bytes, wrap: Callable[[bytes], bytes], most_bytes: int, content_type: str
+) -> Streamed:
+    """The frames of the session that `call` names, behind `prelude`."""
+    call.check_origin()
+    session = call.part(Sessions).receiving(call)
+
+    async def chunks() -> AsyncGenerator[bytes, None]:
+        if prelude:
+            yield prelude
+        async with contextlib.aclosing(session.frames(wrap, most_bytes)) as frames:
+            async for frame in frames:
+                yield frame
+
+    return Streamed(chunks, content_type=content_type)
