@@ -7,14 +7,17 @@ from typing import Any
 import pytest
 
 from polyhost.config import Printer
-from polyhost.core.job import RunSignal
+from polyhost.core.job import RunSignal, RunState
 from polyhost.core.timelapse import MOVIE_SUFFIX, Recording, TimelapseConfig, TimelapseMode
 from polyhost.core.user import Role
 from polyhost.core.webcam import Webcam
+from polyhost.engine.messages import EndedRun
 from polyhost.services.accounts import LOCAL
 from polyhost.storage.timelapses import TimelapseFolder
-from tests.services.cameras import camera, jpeg
+from tests.dialects.test_octoprint_push import app
+from tests.services.cameras import camera, jpeg, says
 from tests.web.hosting import Hosted, hosted, raw_request
+from tests.web.serving import serving
 
 OFF = {"type": "off"}
 TIMED = {"type": "timed", "postRoll": 0, "fps": 25, "renderAfterPrint": "always", "interval": 10}
@@ -92,7 +95,6 @@ async def test_from_the_print_to_the_download(one: Hosted) -> None:
             path = f"/api/timelapse/unrendered/{recording['name']}"
             assert (await client.post(path, json={"command": "render"})).status_code == 409
             assert (await client.delete(path)).status_code == 409
-            one.machine.signal(RunSignal.END_OF_FILE, RunSignal.FINISH_DONE)
             await client.post("/api/job", json={"command": "cancel"})
             while not timelapses.movies(printer):
                 await asyncio.sleep(0.01)
@@ -156,3 +158,36 @@ async def test_no_name_leads_out_of_the_folder(one: Hosted, name: str) -> None:
         assert status in {200, 204, 404, 405}, body
     status, _ = await raw_request(one, "POST", f"/api/timelapse/unrendered/{name}", b'{"command": "render"}')
     assert status in {404, 405}
+
+
+async def test_who_listens_hears_of_pictures_and_movies(one: Hosted) -> None:
+    printer = one.host.printers.default()
+    await one.put("parts/cube.gcode")
+    async with camera() as cam, serving(one) as (served, _), app(served) as listener:
+        await one.host.webcams.put(printer, Webcam("front", snapshot_url=cam.url), by=LOCAL)
+        await listener.auth(Role.VIEWER)
+        assert await listener.until("timelapse") is None
+        wanted = TimelapseConfig(TimelapseMode.TIMED, interval_s=0.02, post_roll_s=1.0)
+        await one.host.preferences.put(wanted, printer.slug)
+        async with one.client(role=Role.OPERATOR) as client:
+            await client.post("/api/timelapse", json={"type": "zchange", "retractionZHop": 1})
+            assert await listener.until("timelapse") == {"type": "zchange", "options": {"retractionZHop": 1.0}}
+            one.host.timelapses._until_restart.clear()
+            await client.post("/api/files/local/parts/cube.gcode", json={"command": "select", "print": True})
+        asked = await listener.until_event("CaptureStart")
+        assert asked == await listener.until_event("CaptureDone")
+        cam.answers = says(b"", "500 Oh")
+        missed = await listener.until_event("CaptureFailed")
+        assert missed.keys() == {"file", "error", "webcamDisplay", "snapshotDisplay", "webcamProvider"}
+        assert "answers 500" in missed["error"]
+        one.machine.signal(RunSignal.END_OF_FILE, RunSignal.FINISH_DONE)
+        rolls = await listener.until_event("PostRollStart")
+        assert (rolls["postroll_length"], rolls["postroll_fps"]) == (1.0, 25)
+        assert await listener.until_event("PostRollEnd") is None
+        assert printer.snapshot.run is not None
+        one.host.runs.ended(EndedRun(printer.snapshot.run.run_id, RunState.COMPLETED, "", 1.0, 1.0, 1.0, 1))
+        rendering = await listener.until_event("MovieRendering")
+        assert (await listener.until("renderProgress")).keys() == {"progress"}
+        assert await listener.until_event("MovieDone") == rendering
+        assert rendering["gcode"] == "cube.gcode"
+        assert rendering["movie_basename"] == f"{rendering['movie_prefix']}.mp4"

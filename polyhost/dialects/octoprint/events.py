@@ -19,6 +19,8 @@ from polyhost.core.user import Permission
 from polyhost.dialects.octoprint.connection import current_of
 from polyhost.dialects.octoprint.metadata import analysis_of
 from polyhost.dialects.octoprint.states import LINK, RUN
+from polyhost.dialects.octoprint.timelapse import pushed_config_of
+from polyhost.dialects.octoprint.webcam import PROVIDER
 from polyhost.services.host import Host
 from polyhost.services.printers import Printer
 
@@ -32,6 +34,13 @@ class Told(msgspec.Struct, frozen=True):
     payload: Payload = None
     needs: Permission = Permission.LOOK
     bare: Payload | msgspec.UnsetType = msgspec.UNSET
+
+
+class Says(msgspec.Struct, frozen=True):
+    """A message of a kind of its own: ``{kind: payload}``.  Of one kind the latest is enough."""
+
+    kind: str
+    payload: Payload
 
 
 class PluginSays(msgspec.Struct, frozen=True):
@@ -125,6 +134,18 @@ def events_of(notice: e.Event, about: About) -> Iterator[Told]:
             )
         case e.ProfileChanged(_, profile, change):
             yield Told(f"PrinterProfile{change.capitalize()}", {"identifier": profile})
+        case e.PictureAsked(_, file):
+            yield Told("CaptureStart", {"file": file})
+        case e.PictureTaken(_, file):
+            yield Told("CaptureDone", {"file": file})
+        case e.PictureMissed(_, file, webcam, reason):
+            seen = {"webcamDisplay": webcam, "snapshotDisplay": webcam, "webcamProvider": PROVIDER}
+            yield Told("CaptureFailed", {"file": file, "error": reason, **seen})
+        case e.PostRollChanged(_, length_s, fps, finished):
+            roll = {"postroll_duration": 0, "postroll_length": length_s, "postroll_fps": fps}
+            yield Told("PostRollEnd") if finished else Told("PostRollStart", roll)
+        case e.MovieChanged():
+            yield _movie(notice)
         case e.LoggedIn(user):
             yield Told("UserLoggedIn", {"username": user}, Permission.ACCOUNTS)
         case e.LoggedOut(user):
@@ -151,10 +172,30 @@ def plugin_says(notice: e.Event) -> PluginSays | None:
             return None
 
 
+def says(notice: e.Event, about: About) -> Says | None:
+    """What is neither an event of upstream's nor a plugin's."""
+    match notice:
+        case e.TimelapseChanged() if about.printer is not None:
+            return Says("timelapse", pushed_config_of(about.host.timelapses.config(about.printer)))
+        case e.MovieProgressed(_, _, fraction):
+            return Says("renderProgress", {"progress": int(percent_from_fraction(fraction))})
+        case _:
+            return None
+
+
 def printer_of(notice: e.Notice) -> str:
     """The printer that `notice` is about; "" when it is about the whole host."""
     slug: str = getattr(notice, "printer", "")
     return slug
+
+
+def _movie(notice: e.MovieChanged) -> Told:
+    movie = {"gcode": _name(notice.path), "movie": notice.movie, "movie_basename": notice.movie}
+    movie["movie_prefix"] = notice.recording
+    if notice.state != "failed":
+        return Told("MovieDone" if notice.state == "done" else "MovieRendering", movie)
+    failed = {"returncode": 255, "out": "", "error": notice.reason, "reason": "unknown"}
+    return Told("MovieFailed", {**movie, **failed})
 
 
 # The link

@@ -34,12 +34,13 @@ from polyhost.core.printer import Snapshot
 from polyhost.core.user import GUEST, Caller, Permission
 from polyhost.dialects.octoprint import current
 from polyhost.dialects.octoprint.derived import Derived
-from polyhost.dialects.octoprint.events import About, PluginSays, Told, events_of, plugin_says, printer_of
+from polyhost.dialects.octoprint.events import About, PluginSays, Told, events_of, plugin_says, printer_of, says
 from polyhost.dialects.octoprint.messages import Link, Message, message
 from polyhost.dialects.octoprint.permission_records import RECORDS, PermissionRecord
 from polyhost.dialects.octoprint.permissions import PERMISSIONS
 from polyhost.dialects.octoprint.settings import hash_of
 from polyhost.dialects.octoprint.subscriptions import EVERYTHING, Auth, Subscription, Throttle, said_in
+from polyhost.dialects.octoprint.timelapse import pushed_config_of
 from polyhost.services.bus import Listener
 from polyhost.services.host import Host
 from polyhost.services.printers import Printer
@@ -321,6 +322,8 @@ class Push:
         client.terminal = client.may(PERMISSIONS["MONITOR_TERMINAL"])
         feed.clients.add(client)
         feed.begin(client, asyncio.get_running_loop().time())
+        recorded = pushed_config_of(self._host.timelapses.config(feed.printer))
+        client.link.send(message("timelapse", recorded, latest="timelapse"))
         self._news.set()
 
     def _leave(self, client: Client) -> None:
@@ -357,6 +360,10 @@ class Push:
                     feed.note(notice)
                 if (said := plugin_says(notice)) is not None:
                     self._say(slug, said)
+                if (other := says(notice, about)) is not None:
+                    body = message(other.kind, other.payload, latest=other.kind)
+                    for client in self._listening_to(slug):
+                        client.link.send(body)
                 if isinstance(notice, RightsChanged | LoggedOut):
                     self._rights_changed(notice)
                 if isinstance(notice, PreferencesChanged):

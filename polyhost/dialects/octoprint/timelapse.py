@@ -91,6 +91,22 @@ def config_of(config: TimelapseConfig) -> ConfigBody:
     return body
 
 
+class PushedConfig(msgspec.Struct):
+    type: str
+    options: dict[str, float] | UnsetType = UNSET
+
+
+def pushed_config_of(config: TimelapseConfig) -> PushedConfig | None:
+    """As it is told to those who listen, which is of another shape than what is asked for; None for off."""
+    match config.mode:
+        case TimelapseMode.OFF:
+            return None
+        case TimelapseMode.TIMED:
+            return PushedConfig("timed", {"interval": round(config.interval_s)})
+        case TimelapseMode.LAYERS:
+            return PushedConfig("zchange", {"retractionZHop": config.z_hop_mm})
+
+
 def movie_of(movie: Movie, base: str) -> MovieBody:
     url = f"{base}/downloads/timelapse/{quote(movie.name)}"
     return MovieBody(
