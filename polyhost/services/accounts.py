@@ -234,13 +234,13 @@ class Accounts:
             await unbroken(self._keep_user(self.user(name), password_hash))
         self._bus.publish(RightsChanged(name, "stale"))
 
-    def settings_of(self, name: str, by: Caller) -> dict[str, msgspec.Raw]:
+    def settings_of(self, name: str, by: Caller) -> dict[str, object]:
         """What clients keep for a user, by their own names."""
         _manages_or_is(name, by)
         self.user(name)
-        return msgspec.json.decode(self._settings.get(name, b"{}"), type=dict[str, msgspec.Raw])
+        return msgspec.json.decode(self._settings.get(name, b"{}"), type=dict[str, object])
 
-    async def change_settings(self, name: str, changes: Mapping[str, msgspec.Raw], by: Caller) -> None:
+    async def change_settings(self, name: str, changes: Mapping[str, object], by: Caller) -> None:
         """Set some of them; `TooLarge` when all of them would have more than 16 KiB."""
         async with self._changing:
             body = msgspec.json.encode({**self.settings_of(name, by), **changes})

@@ -20,8 +20,8 @@ from polyhost.core.ports import Clock
 from polyhost.core.user import Caller, Permission, Role
 from polyhost.services.accounts import Accounts, manages_accounts
 from polyhost.services.bus import Bus
-from polyhost.services.passwords import checked_app_name, network_of
-from polyhost.services.throttle import Throttle
+from polyhost.services.passwords import checked_app_name
+from polyhost.services.throttle import Throttle, network_of
 
 log = logging.getLogger(__name__)
 

@@ -4,7 +4,6 @@ Of passwords argon2id is kept.  A wrong name takes as long as a wrong password a
 """
 
 import asyncio
-import ipaddress
 import logging
 import unicodedata
 from collections.abc import Callable
@@ -16,7 +15,7 @@ import argon2
 from polyhost.core.errors import Malformed, NotAllowed, TooMany
 from polyhost.core.ports import Clock
 from polyhost.core.user import User
-from polyhost.services.throttle import Throttle
+from polyhost.services.throttle import Throttle, network_of
 
 log = logging.getLogger(__name__)
 
@@ -113,17 +112,6 @@ def checked_app_name(app: str) -> str:
 
 def has_control(text: str) -> bool:
     return any(unicodedata.category(c) in {"Cc", "Cf", "Cs", "Zl", "Zp"} for c in text)
-
-
-def network_of(address: str) -> str:
-    """What counts as one address: an IPv6 client has a /64 to itself."""
-    try:
-        ip = ipaddress.ip_address(address)
-    except ValueError:
-        return address
-    if isinstance(ip, ipaddress.IPv6Address) and ip.ipv4_mapped is None:
-        return str(ipaddress.ip_network((ip, 64), strict=False))
-    return str(ip)
 
 
 def _matches(hasher: argon2.PasswordHasher, password_hash: str | None, password: str) -> bool:

@@ -1,5 +1,6 @@
 """So many tries and no more, by the clock that cannot be set (R15, S10)."""
 
+import ipaddress
 from collections import OrderedDict, deque
 from typing import Final
 
@@ -38,3 +39,14 @@ class Throttle:
         """The last try was right."""
         if tried := self._tried.get(subject):
             tried.pop()
+
+
+def network_of(address: str) -> str:
+    """What counts as one address: an IPv6 client has a /64 to itself."""
+    try:
+        ip = ipaddress.ip_address(address)
+    except ValueError:
+        return address
+    if isinstance(ip, ipaddress.IPv6Address) and ip.ipv4_mapped is None:
+        return str(ipaddress.ip_network((ip, 64), strict=False))
+    return str(ip)

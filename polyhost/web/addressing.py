@@ -126,17 +126,6 @@ class Peers:
         return any(ip in network for network in self._proxies if network.version == ip.version)
 
 
-def network_of(address: str) -> str:
-    """What counts as one address: an IPv6 client has a /64 to itself."""
-    try:
-        ip = ipaddress.ip_address(address)
-    except ValueError:
-        return address
-    if isinstance(ip, ipaddress.IPv6Address) and ip.ipv4_mapped is None:
-        return str(ipaddress.ip_network((ip, 64), strict=False))
-    return str(ip)
-
-
 def base_url(peer: Peer) -> str:
     """Scheme, host and root; nothing after it, and no port that the scheme implies."""
     name, port = peer.host

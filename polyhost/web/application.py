@@ -125,7 +125,7 @@ class Application:
             if not allowed:
                 raise NotASocket('Can "Upgrade" only to "WebSocket".')
             raise WrongMethod(f"{scope['method']} is not for {path}; use {' or '.join(allowed)}", allowed)
-        if not route.token_in_form:
+        if not route.any_page:
             self._guard.check_forgery(call)
         _check_permission(call, route)
         if call.prefixed is not None:

@@ -10,8 +10,9 @@ from polyhost.core.user import GUEST, Caller, Permission
 from polyhost.services.host import Host
 from polyhost.services.printers import Printer
 from polyhost.services.sessions import Session
+from polyhost.services.throttle import network_of
 from polyhost.web import bodies
-from polyhost.web.addressing import DEFAULT_PORTS, Peer, base_url, host_header_of, network_of
+from polyhost.web.addressing import DEFAULT_PORTS, Peer, base_url, host_header_of
 from polyhost.web.answers import Latest
 from polyhost.web.errors import Foreign
 from polyhost.web.sockets import Seat, Seats

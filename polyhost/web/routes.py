@@ -28,9 +28,9 @@ class Route:
 
     `needs` is what the caller must be allowed to do; None is an open door.  `before_setup`: answered while there
     is no administrator.  `key_in_body`: a multipart body may bring the key, so the handler asks
-    (`Call.require`) once the parts before the file are read.  `token_in_form`: a page of ours posts here, so the
-    handler itself looks for the session's token (`Call.csrf`) in the form.  `about_printer`: the permission is asked
-    for the printer that the request means, and not only where the path names one as ``{slug}``.
+    (`Call.require`) once the parts before the file are read.  `any_page`: any page may send it, for nothing is gained
+    by it, or since the handler looks for the session's token (`Call.csrf`) in a form itself.  `about_printer`: the
+    permission is asked for the printer that the request means, and not only where the path names one as ``{slug}``.
     """
 
     method: str
@@ -40,7 +40,7 @@ class Route:
     before_setup: bool = False
     key_in_body: bool = False
     about_printer: bool = True
-    token_in_form: bool = False
+    any_page: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,14 +71,14 @@ class Routes:
         open_door: bool = False,
         before_setup: bool = False,
         key_in_body: bool = False,
-        token_in_form: bool = False,
+        any_page: bool = False,
     ) -> Callable[[Handler], Handler]:
         if (needs is None) != open_door:
             raise TypeError(f"{method} {path} must say what it needs, or that it is an open door")
 
         def added(handler: Handler) -> Handler:
             self.all.append(
-                Route(method, path, handler, needs, before_setup, key_in_body, self._about_printer, token_in_form)
+                Route(method, path, handler, needs, before_setup, key_in_body, self._about_printer, any_page)
             )
             return handler
 
@@ -97,7 +97,7 @@ class Routes:
         open_door: bool = False,
         before_setup: bool = False,
         key_in_body: bool = False,
-        token_in_form: bool = False,
+        any_page: bool = False,
     ) -> Callable[[Handler], Handler]:
         return self.add(
             "POST",
@@ -106,7 +106,7 @@ class Routes:
             open_door=open_door,
             before_setup=before_setup,
             key_in_body=key_in_body,
-            token_in_form=token_in_form,
+            any_page=any_page,
         )
 
     def put(self, path: str, *, needs: Permission) -> Callable[[Handler], Handler]:

@@ -329,6 +329,15 @@ async def test_who_loses_rights_loses_the_session(one: Hosted, root: httpx.Async
         assert (await browser.get("/api/printer")).status_code == 403
 
 
+@pytest.mark.parametrize("value", [b'"\xff"', b"1e999", b"1" * 70, b'"\\ud800"', b"[" * 70 + b"]" * 70, b"9" * 60])
+async def test_what_clients_keep_is_json(one: Hosted, oz: httpx.AsyncClient, value: bytes) -> None:
+    answer = await oz.patch(
+        f"{USERS}/oz/settings", content=b'{"a":' + value + b"}", headers={"Content-Type": "application/json"}
+    )
+    assert answer.status_code in {200, 400}
+    assert (await oz.get(f"{USERS}/oz/settings")).json() in ({}, {"a": int("9" * 60)})
+
+
 # Where users were once
 
 

@@ -7,10 +7,12 @@ from pathlib import Path
 import pytest
 
 from polyhost.core.errors import Malformed, NotAllowed, NotFound, NotNow, SetupNeeded, TooMany
+from polyhost.core.events import LoggedIn, LoggedOut, RightsChanged
 from polyhost.core.user import GUEST, Permission, Role
 from polyhost.services.accounts import LOCAL
+from polyhost.services.sessions import MAX_REMEMBERED, MAX_SESSIONS, REMEMBERED_S
 from polyhost.storage.secret import SetupCode
-from tests.services.world import ADMIN, World, living
+from tests.services.world import ADMIN, OPERATOR, World, living
 
 PASSWORD = "correct horse"
 
@@ -277,3 +279,116 @@ def _seconds(work: object) -> float:
     began = time.perf_counter()
     work()
     return time.perf_counter() - began
+
+
+async def test_a_key_has_one_session_however_often_it_logs_in(ready: World) -> None:
+    accounts = ready.accounts
+    person = await accounts.log_in("oz", "battery staple", "10.0.0.1")
+    key, secret = await accounts.add_key("oz", None, "Cura", (), None, ADMIN)
+    first = accounts.begin_session(accounts.caller_of_key(secret))
+    for _ in range(MAX_SESSIONS + 1):  # a client that asks with every poll
+        assert accounts.begin_session(accounts.caller_of_key(secret)) is first
+    assert accounts.session(person.id) is not None
+    await accounts.change_user("oz", Role.UPLOADER, None, ADMIN)
+    again = accounts.begin_session(accounts.caller_of_key(secret))
+    assert (again.id == first.id, again.caller.role) == (False, Role.UPLOADER)
+    await accounts.revoke_key(key.id, ADMIN)
+    assert accounts.session(again.id) is None
+
+
+async def test_a_remembered_log_in_outlives_the_server(tmp_path: Path) -> None:
+    async with living(World(tmp_path)) as world:
+        await world.accounts.first_administrator("ada", PASSWORD)
+        kept = await world.accounts.log_in("ada", PASSWORD, "10.0.0.1", remember=True)
+        passing = await world.accounts.log_in("ada", PASSWORD, "10.0.0.1")
+        assert world.accounts.session(kept.id) is not None
+    async with living(World(tmp_path)) as world:
+        accounts = world.accounts
+        assert accounts.session(kept.id) is None
+        assert accounts.recalled("another") is None
+        assert accounts.recalled(passing.id) is None
+        found = accounts.recalled(kept.token)
+        assert found is not None
+        assert (found.id, found.csrf, found.caller.role) == (kept.id, kept.csrf, Role.ADMINISTRATOR)
+        assert found.token == ""
+        assert accounts.session(kept.id) == found
+        await accounts.log_out(kept.id, kept.token)
+        assert accounts.session(kept.id) is None
+        assert accounts.recalled(kept.token) is None
+    async with living(World(tmp_path)) as world:
+        assert world.accounts.recalled(kept.token) is None
+
+
+async def test_what_ends_a_remembered_log_in(ready: World) -> None:
+    accounts = ready.accounts
+    await accounts.add_user("eve", Role.VIEWER, PASSWORD, ADMIN)
+
+    async def remembered() -> str:
+        return (await accounts.log_in("eve", PASSWORD, "10.0.0.1", remember=True)).token
+
+    token, other = await remembered(), (await accounts.log_in("ada", PASSWORD, "10.0.0.1", remember=True)).token
+    await accounts.change_user("eve", Role.UPLOADER, None, ADMIN)
+    assert accounts.recalled(token) is None
+    token = await remembered()
+    await accounts.set_password("eve", PASSWORD, ADMIN)
+    assert accounts.recalled(token) is None
+    tokens = [await remembered() for _ in range(MAX_REMEMBERED + 2)]
+    assert [accounts.recalled(token) is not None for token in tokens] == [False] * 2 + [True] * MAX_REMEMBERED
+    ready.clock.pass_s(REMEMBERED_S - 1)
+    assert accounts.recalled(tokens[-1]) is not None
+    ready.clock.pass_s(1)
+    assert accounts.recalled(tokens[-1]) is None
+    assert accounts.recalled(other) is None
+    token = await remembered()
+    assert [one.user for one in ready.records.load_remembered()] == ["eve"]  # what is over is not kept
+    await accounts.remove_user("eve", ADMIN)
+    assert accounts.recalled(token) is None
+    assert ready.records.load_remembered() == []
+
+
+async def test_log_ins_and_lost_rights_are_told(ready: World) -> None:
+    accounts = ready.accounts
+    with ready.bus.listen() as listener:
+        session = await accounts.log_in("oz", "battery staple", "10.0.0.1")
+        await accounts.log_out(session.id)
+        await accounts.log_out(session.id)  # nobody logs out twice
+        await accounts.change_user("oz", None, None, ADMIN)  # nothing changed
+        await accounts.change_user("oz", Role.VIEWER, None, ADMIN)
+        await accounts.set_password("oz", "another one", ADMIN)
+        key, _ = await accounts.add_key("oz", None, "", (), None, ADMIN)
+        await accounts.revoke_key(key.id, ADMIN)
+        await accounts.remove_user("oz", ADMIN)
+        told = [await anext(listener) for _ in range(6)]
+    assert told == [
+        LoggedIn("oz"),
+        LoggedOut("oz"),
+        RightsChanged("oz", "modified"),
+        RightsChanged("oz", "stale"),
+        RightsChanged("oz", "modified"),
+        RightsChanged("oz", "removed"),
+    ]
+
+
+async def test_a_change_of_a_user_happens_whole_or_not(ready: World) -> None:
+    before = ready.accounts.users(ADMIN)
+    with pytest.raises(Malformed):
+        await ready.accounts.change_user("oz", Role.VIEWER, False, ADMIN, password="short")
+    with pytest.raises(NotNow):
+        await ready.accounts.change_user("ada", Role.VIEWER, None, ADMIN, password="another one")
+    assert ready.accounts.users(ADMIN) == before
+    await ready.accounts.log_in("ada", PASSWORD, "10.0.0.1")
+    await ready.accounts.change_user("oz", Role.VIEWER, None, ADMIN, password="another one")
+    assert (await ready.accounts.log_in("oz", "another one", "10.0.0.1")).caller.role is Role.VIEWER
+
+
+async def test_what_clients_keep_for_a_user_is_there_after_a_restart(tmp_path: Path) -> None:
+    async with living(World(tmp_path)) as world:
+        await world.accounts.first_administrator("ada", PASSWORD)
+        await world.accounts.change_settings("ada", {"a": {"b": [1]}}, ADMIN)
+    async with living(World(tmp_path)) as world:
+        assert world.accounts.settings_of("ada", ADMIN) == {"a": {"b": [1]}}
+        for by in (GUEST, OPERATOR):
+            with pytest.raises(NotAllowed):
+                world.accounts.settings_of("ada", by)
+            with pytest.raises(NotAllowed):
+                await world.accounts.change_settings("ada", {}, by)

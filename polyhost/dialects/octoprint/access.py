@@ -40,7 +40,7 @@ class UserRecord(msgspec.Struct):
     groups: tuple[str, ...]
     roles: tuple[str, ...]
     needs: dict[str, list[str]]
-    settings: dict[str, msgspec.Raw]
+    settings: dict[str, object]
 
 
 class Users(msgspec.Struct):
@@ -85,7 +85,7 @@ class Nothing(msgspec.Struct):
     pass
 
 
-def record_of(user: User, settings: dict[str, msgspec.Raw]) -> UserRecord:
+def record_of(user: User, settings: dict[str, object]) -> UserRecord:
     is_admin = user.role is Role.ADMINISTRATOR
     return UserRecord(
         name=user.name,
@@ -147,7 +147,7 @@ async def group(call: Call) -> GroupRecord:
 @routes.put("/api/access/groups/{key}", needs=Permission.ACCOUNTS)
 async def change_group(call: Call) -> Groups:
     _group(call.params["key"])
-    await call.body(dict[str, msgspec.Raw])
+    await call.body(dict[str, object])
     _fixed()
 
 
@@ -234,7 +234,7 @@ async def user_settings(call: Call) -> Encoded:
 async def change_user_settings(call: Call) -> Nothing:
     name, by = call.params["name"], call.caller
     call.host.accounts.user_for(name, by=by)
-    await call.host.accounts.change_settings(name, await call.body(dict[str, msgspec.Raw]), by=by)
+    await call.host.accounts.change_settings(name, await call.body(dict[str, object]), by=by)
     return Nothing()
 
 

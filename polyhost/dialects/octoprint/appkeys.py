@@ -98,7 +98,7 @@ async def probe(call: Call) -> Encoded:
     return no_content()
 
 
-@routes.post("/plugin/appkeys/request", open_door=True)
+@routes.post("/plugin/appkeys/request", open_door=True, any_page=True)
 async def request_key(call: Call) -> Encoded:
     wanted = await call.body(Request)
     _, token = call.host.app_keys.ask(wanted.app or "", wanted.user or "", call.addressed or "", call.peer.address)

@@ -57,7 +57,7 @@ async def ask(call: Call) -> Encoded:
     return page(question_of(request, call.caller, call.csrf))
 
 
-@routes.post("/plugin/appkeys/auth/{token}", open_door=True, token_in_form=True)
+@routes.post("/plugin/appkeys/auth/{token}", open_door=True, any_page=True)
 async def answer(call: Call) -> Encoded:
     request = call.host.app_keys.asked(call.params["token"], call.peer.address)
     form = await call.form()

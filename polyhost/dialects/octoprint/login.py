@@ -52,7 +52,7 @@ class CurrentUser(msgspec.Struct):
     groups: tuple[str, ...]
 
 
-def record_of(session: Session, settings: dict[str, msgspec.Raw], mechanism: str, now: float) -> LoginRecord:
+def record_of(session: Session, settings: dict[str, object], mechanism: str, now: float) -> LoginRecord:
     caller = session.caller
     assert caller.role is not None  # a guest has no session
     return LoginRecord(
