@@ -12,8 +12,9 @@ from typing import Final
 
 import msgspec
 
-from polyhost.core.errors import NoSpace, NotAllowed, NotFound
-from polyhost.core.user import Caller, Permission
+from polyhost.core.errors import NoSpace, NotFound
+from polyhost.core.user import Caller
+from polyhost.services.rights import needs_the_host
 
 MAX_READ_BYTES: Final = 5_000_000
 ENGINE_MAX_BYTES: Final = 2_000_000
@@ -40,17 +41,17 @@ class Logs:
 
     async def all(self, by: Caller) -> list[LogFile]:
         """By name."""
-        _needs_system(by)
+        needs_the_host(by)
         return await asyncio.to_thread(self._list)
 
     async def read(self, name: str, by: Caller) -> bytes:
         """What is in a log now, its last 5 MB at the most; `NotFound` when there is none of that name."""
-        _needs_system(by)
+        needs_the_host(by)
         return await asyncio.to_thread(self._read, name)
 
     async def remove(self, name: str, by: Caller) -> None:
         """Remove a log; one that an engine has open is emptied."""
-        _needs_system(by)
+        needs_the_host(by)
         await asyncio.to_thread(self._remove, name)
 
     def free_space(self) -> tuple[int, int]:
@@ -118,8 +119,3 @@ def _keep_end(path: Path, size: int) -> None:
         file.seek(0)
         file.write(end)
         file.truncate()
-
-
-def _needs_system(by: Caller) -> None:
-    if not by.may(Permission.SYSTEM):
-        raise NotAllowed(f"{by.name or 'a guest'} may not {Permission.SYSTEM.value}")

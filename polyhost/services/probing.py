@@ -20,8 +20,9 @@ import httpx
 import msgspec
 
 from polyhost import __version__
-from polyhost.core.errors import Malformed, NotAllowed, TooMany
-from polyhost.core.user import Caller, Permission
+from polyhost.core.errors import Malformed, TooMany
+from polyhost.core.user import Caller
+from polyhost.services.rights import needs_the_host
 
 LONGEST_S: Final = 10.0
 MAX_BODY: Final = 1 << 20
@@ -71,7 +72,7 @@ class Probing:
         self, path: str, kind: Literal["file", "dir"] | None, access: frozenset[str], by: Caller
     ) -> PathFound:
         """Whether `path`, absolute, is there as a `kind`, and may be used for all of `access` (of "rwx")."""
-        _needs_system(by)
+        needs_the_host(by)
         if not os.path.isabs(path) or "\0" in path or len(path.encode("utf-8", "replace")) > 4096:
             raise Malformed("the path must be an absolute one of at most 4096 bytes")
         return await asyncio.to_thread(_found, path, kind, access)
@@ -87,7 +88,7 @@ class Probing:
         body: bool = False,
     ) -> Answered:
         """What `url` answers to `method`, within `timeout_s` (10 s at the most)."""
-        _needs_system(by)
+        needs_the_host(by)
         with self._one():
             try:
                 async with asyncio.timeout(min(timeout_s, LONGEST_S)):
@@ -97,7 +98,7 @@ class Probing:
 
     async def server(self, host: str, port: int, protocol: Literal["tcp", "udp"], timeout_s: float, by: Caller) -> bool:
         """Whether something listens there; of ``udp`` only whether it could be sent to, for nobody has to answer."""
-        _needs_system(by)
+        needs_the_host(by)
         kind = socket.SOCK_STREAM if protocol == "tcp" else socket.SOCK_DGRAM
         with self._one():
             try:
@@ -109,7 +110,7 @@ class Probing:
 
     async def resolves(self, name: str, by: Caller) -> bool:
         """Whether `name` is that of some address."""
-        _needs_system(by)
+        needs_the_host(by)
         with self._one():
             try:
                 async with asyncio.timeout(LONGEST_S):
@@ -119,7 +120,7 @@ class Probing:
 
     def network(self, address: str, by: Caller) -> Network:
         """Which inner network has `address`."""
-        _needs_system(by)
+        needs_the_host(by)
         try:
             ip = ipaddress.ip_address(address.partition("%")[0])
         except ValueError:
@@ -184,8 +185,3 @@ async def _connects(family: int, kind: int, protocol: int, _: str, address: tupl
         except OSError:
             return False
     return True
-
-
-def _needs_system(by: Caller) -> None:
-    if not by.may(Permission.SYSTEM):
-        raise NotAllowed(f"{by.name or 'a guest'} may not {Permission.SYSTEM.value}")

@@ -65,6 +65,7 @@ class SerialLogs:
         self._preferences = preferences
         self._bus = bus
         self._wanted = asyncio.Event()
+        self._listener: Listener | None = None
         self._waiting: dict[str, _Waiting] = {}
         self._refused: set[str] = set()  # printers whose file the disk refuses
 
@@ -75,40 +76,50 @@ class SerialLogs:
         return self._folder / f"serial-{p.slug}.log"
 
     async def enable(self, p: Printer, enabled: bool, by: Caller) -> None:
-        """Begin, or end, to write what `p` and the host say to each other."""
+        """Begin, or end, to write what `p` and the host say to each other from now on."""
         if not by.may(Permission.SETTINGS, p.slug):
             raise NotAllowed(f"{by.name or 'a guest'} may not {Permission.SETTINGS.value} on {p.slug}")
         if enabled != self.enabled(p):
             await self._preferences.put(SerialLog(enabled), p.slug)
             log.info("%s: its serial log is %s", p.slug, "on" if enabled else "off")
-        self._wanted.set()
+        if enabled:
+            self._listen()
+            self._wanted.set()
 
     async def run(self) -> None:
         """Write until cancelled.  While no printer has its log on, nothing listens and nothing wakes."""
         while True:
             while self._any():
-                await self._follow()
+                with self._listen() as listener:
+                    try:
+                        await self._follow(listener)
+                    finally:
+                        self._listener = None
             self._wanted.clear()
             await self._wanted.wait()
 
     def _any(self) -> bool:
         return any(self.enabled(printer) for printer in self._printers.all())
 
-    async def _follow(self) -> None:
-        with self._bus.listen(bound=NOTICES) as listener:
-            async with asyncio.TaskGroup() as group:
-                reader = group.create_task(self._collect(listener), name="serial log")
-                passed_by = 0
-                try:
-                    while self._any():
-                        await asyncio.sleep(WRITE_EVERY_S)
-                        self._count_lost(listener.lost - passed_by)
-                        passed_by = listener.lost
-                        if batches := self._taken():
-                            self._note(batches, await unbroken(asyncio.to_thread(self._write, batches)))
-                finally:
-                    reader.cancel()
-                    self._write(self._taken())  # the end of the server, or of the log: a batch at the most
+    def _listen(self) -> Listener:
+        if self._listener is None:
+            self._listener = self._bus.listen(bound=NOTICES)
+        return self._listener
+
+    async def _follow(self, listener: Listener) -> None:
+        async with asyncio.TaskGroup() as group:
+            reader = group.create_task(self._collect(listener), name="serial log")
+            passed_by = 0
+            try:
+                while self._any():
+                    await asyncio.sleep(WRITE_EVERY_S)
+                    self._count_lost(listener.lost - passed_by)
+                    passed_by = listener.lost
+                    if batches := self._taken():
+                        self._note(batches, await unbroken(asyncio.to_thread(self._write, batches)))
+            finally:
+                reader.cancel()
+                self._write(self._taken())  # the end of the server, or of the log: a batch at the most
 
     async def _collect(self, listener: Listener) -> None:
         async for notice in listener:

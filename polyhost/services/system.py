@@ -19,9 +19,10 @@ from typing import Final
 import msgspec
 
 from polyhost import config
-from polyhost.core.errors import CommandFailed, NotAllowed, NotFound, NotNow
-from polyhost.core.user import Caller, Permission
+from polyhost.core.errors import CommandFailed, NotFound, NotNow
+from polyhost.core.user import Caller
 from polyhost.services.printers import Printers
+from polyhost.services.rights import needs_the_host
 
 log = logging.getLogger(__name__)
 
@@ -76,7 +77,7 @@ class System:
 
     def commands(self, by: Caller) -> Sequence[Command]:
         """In the order of the settings file."""
-        _needs_system(by)
+        needs_the_host(by)
         return self._commands
 
     async def execute(self, source: str, action: str, *, force: bool = False, by: Caller) -> None:
@@ -85,7 +86,7 @@ class System:
         `NotFound` when there is none, `NotNow` while it runs already or would end a print (unless `force`),
         `CommandFailed` says with which code it ended, and the last it said.
         """
-        _needs_system(by)
+        needs_the_host(by)
         found = (c for c in self._commands if (c.source, c.action) == (source, action) and not c.is_divider)
         command = next(found, None)
         if command is None:
@@ -123,7 +124,7 @@ class System:
 
     def facts(self, by: Caller) -> Mapping[str, str | int | float | bool]:
         """About the computer and the Python on it, by dotted names."""
-        _needs_system(by)
+        needs_the_host(by)
         return _facts()
 
 
@@ -238,8 +239,3 @@ def _mhz() -> float:
         return int(Path("/sys/devices/system/cpu/cpu0/cpufreq/cpuinfo_max_freq").read_text()) / 1000
     except (OSError, ValueError):
         return 0.0
-
-
-def _needs_system(by: Caller) -> None:
-    if not by.may(Permission.SYSTEM):
-        raise NotAllowed(f"{by.name or 'a guest'} may not {Permission.SYSTEM.value}")

@@ -87,6 +87,25 @@ async def test_only_an_administrator_runs_a_command(ours: Hosted, tmp_path: Path
     assert not (tmp_path / "mark").exists()
 
 
+async def test_a_key_of_one_printer_does_not_reach_the_host(ours: Hosted, tmp_path: Path) -> None:
+    RotatingFile(ours.host.logs.folder / "serial-another.log").append("G28\n")
+    async with ours.client(await ours.key_of(Role.ADMINISTRATOR, "one")) as client:
+        for method, path in (
+            *(
+                ("POST", "/api/system/commands/custom/mark"),
+                ("GET", "/api/system/commands"),
+                ("GET", "/api/system/info"),
+            ),
+            *(("GET", "/plugin/logging/logs"), ("GET", "/downloads/logs/serial-another.log")),
+            *(("DELETE", "/plugin/logging/logs/serial-another.log"),),
+        ):
+            assert (await client.request(method, path)).status_code == 403, path
+        asked = await client.post("/api/util/test", json={"command": "path", "path": "/"})
+        assert asked.status_code == 403
+    assert not (tmp_path / "mark").exists()
+    assert (ours.host.logs.folder / "serial-another.log").exists()
+
+
 async def test_a_print_keeps_the_computer_on(ours: Hosted, tmp_path: Path) -> None:
     await ours.put("part.gcode")
     async with ours.client(role=Role.ADMINISTRATOR) as client:
