@@ -128,6 +128,7 @@ class App:
                         "accounts": self.host.accounts.run,
                         "app keys": self.host.app_keys.run,
                         "treatment": self.host.treatment.run,
+                        "prompts": self.host.prompts.run,
                         "engines": self._engines.run,
                         "printers": self.host.printers.run,
                         "commands of the owner's": self.host.system.run,

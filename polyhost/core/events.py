@@ -148,6 +148,12 @@ class FirmwareNotified(_Event, frozen=True):
     text: str
 
 
+class NotificationsCleared(_Event, frozen=True):
+    """What `FirmwareNotified` told is not kept any more."""
+
+    printer: str
+
+
 class PreferencesChanged(_Event, frozen=True):
     """What people set while the host runs was set; `printer` is "" for what concerns the whole host."""
 
@@ -270,6 +276,7 @@ Event = (
     | PromptShown
     | PromptClosed
     | FirmwareNotified
+    | NotificationsCleared
     | PreferencesChanged
     | ProfileChanged
     | PictureAsked

@@ -79,6 +79,11 @@ def filled(line: str, values: Values) -> str | None:
     return None if unknown else text
 
 
+def without_guard(line: str) -> str:
+    """`line` as it would be sent, but for its placeholders."""
+    return _GUARD.sub("", line, count=1) if line.startswith("{?") else line
+
+
 def _value_of(found: re.Match[str], values: Values) -> float | str | None:
     value = values.get(found["name"])
     if value is None or isinstance(value, str):

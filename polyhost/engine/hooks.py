@@ -3,7 +3,8 @@
 import asyncio
 import contextlib
 import logging
-from collections.abc import Callable, Sequence
+import re
+from collections.abc import Callable, Iterable, Sequence
 from typing import Final, Protocol
 
 from polyhost.core.events import AtCommandSeen, CommandSuppressed, DriverEvent, ScriptRan
@@ -13,9 +14,11 @@ from polyhost.engine.connection import Connection
 from polyhost.engine.conversation import Conversation
 from polyhost.engine.messages import MachineSettings
 from polyhost.engine.points import both, commands_of, values_at
+from polyhost.gcode.vetting import command_in
 
 log = logging.getLogger(__name__)
 
+_NEVER: Final = re.compile(rb"@|M0*[01](?![\d.])", re.IGNORECASE)
 LEAVING_S: Final = 10.0  # for the script before a link is closed
 
 
@@ -60,6 +63,18 @@ class Hooks:
     def script_ran(self, script: ScriptName, *, finished: bool) -> None:
         self._publish(ScriptRan(self._holder.name, script.value, finished))
 
+    def lines_of(self, script: Iterable[str], values: Values) -> list[bytes]:
+        """The commands of `script` that may be sent: none for the host, none that waits for a button, none too hot."""
+        lines = []
+        for line in commands_of(script, values):
+            command = command_in(line)
+            why = command.beyond(self.handling.profile) if command is not None else ""
+            if why or _NEVER.match(line):
+                self.suppressed(line, why or "a script of the host's may not say this")
+            else:
+                lines.append(line)
+        return lines
+
     def say(self, script: ScriptName, lines: Sequence[bytes], then: Callable[[], None] | None = None) -> None:
         """Say the lines of `script`; `then` is called when the last is acknowledged."""
 
@@ -76,12 +91,14 @@ class Hooks:
 
     def greeted(self) -> None:
         """The firmware answers: for the first time, or again."""
-        self.say(ScriptName.AFTER_CONNECT, commands_of(self.handling.after_connect, self.values()))
+        if self._holder.conversation.session.firmware.capabilities.get("PROMPT_SUPPORT"):
+            self._holder.conversation.say([b"M876 P1"])  # its questions will be shown to people
+        self.say(ScriptName.AFTER_CONNECT, self.lines_of(self.handling.after_connect, self.values()))
 
     async def before_disconnect(self) -> None:
         """Returns when the machine has taken the script, or is given up on."""
         done = asyncio.Event()
-        self.say(ScriptName.BEFORE_DISCONNECT, commands_of(self.handling.before_disconnect, self.values()), done.set)
+        self.say(ScriptName.BEFORE_DISCONNECT, self.lines_of(self.handling.before_disconnect, self.values()), done.set)
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(LEAVING_S):
                 await done.wait()

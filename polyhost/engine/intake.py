@@ -6,13 +6,12 @@ sent as it was given.
 """
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Final, Protocol
 
 from polyhost.core.errors import Malformed
 from polyhost.core.handling import Handling, ScriptName
 from polyhost.core.placeholders import Values
-from polyhost.engine.points import commands_of
 from polyhost.gcode.vetting import CONCERNS, Command, command_in
 
 _CONCERNS: Final = re.compile(CONCERNS.pattern + rb"|^@", CONCERNS.flags)
@@ -31,6 +30,9 @@ class Owner(Protocol):
 
     def values(self) -> Values:
         """What the machine is set to now."""
+
+    def lines_of(self, script: Iterable[str], values: Values) -> list[bytes]:
+        """What may be sent of a script."""
 
     def script_ran(self, script: ScriptName, *, finished: bool) -> None: ...
 
@@ -110,7 +112,7 @@ def around(line: bytes, old: int, new: int, owner: Owner) -> Iterator[bytes]:
 
 def _script(name: ScriptName, script: Sequence[str], values: Values, owner: Owner) -> Iterator[bytes]:
     """The lines of a script, which is said to run when it is queued."""
-    if lines := commands_of(script, values):
+    if lines := owner.lines_of(script, values):
         owner.script_ran(name, finished=False)
         yield from lines
         owner.script_ran(name, finished=True)

@@ -38,7 +38,6 @@ from polyhost.engine.journal import Journal, Kept, PrinterRecord, Went
 from polyhost.engine.links import SimulatedPort
 from polyhost.engine.messages import EndedRun, HeldPrinter, MachineSettings
 from polyhost.engine.past_runs import PastRuns
-from polyhost.engine.points import commands_of
 from polyhost.engine.run import FileRun
 from polyhost.firmware.marlin.replies import (
     DamagedLink,
@@ -448,7 +447,7 @@ class Machine:
         self.run.fail(reason)
         self.conversation.break_waits()
         self.switch_off()
-        self.conversation.say(commands_of(script, self.hooks.values()))
+        self.conversation.say(self.hooks.lines_of(script, self.hooks.values()))
 
     # --- what the card asks
 

@@ -27,7 +27,7 @@ from polyhost.engine.intake import Intake
 from polyhost.engine.journal import RunRecord
 from polyhost.engine.layer_times import time_at
 from polyhost.engine.messages import EndedRun
-from polyhost.engine.points import again, both, commands_of, position_in, values_at
+from polyhost.engine.points import again, both, position_in, values_at
 from polyhost.firmware.marlin.session import Lane, Session
 from polyhost.gcode.modal import ModalState
 from polyhost.gcode.reader import LineReader
@@ -180,7 +180,11 @@ class FileRun:
             self._paused_at = None
         lines = list(heat_list(self.cooled, self._modal.tool))
         self.cooled = {}
-        script = [] if quietly else commands_of(self.order.scripts.before_resume, both(self._point, self._here()))
+        script = (
+            []
+            if quietly
+            else self._holder.hooks.lines_of(self.order.scripts.before_resume, both(self._point, self._here()))
+        )
         lines += script
         lines += self._to_go_on(touched=bool(lines) or self._conversation.said != self._said_at_pause)
         if script:
@@ -429,9 +433,9 @@ class FileRun:
 
     def _say(self, name: ScriptName, script: Sequence[str], then: Callable[[], None]) -> None:
         """Say a script, filled with what the machine is set to now, and go on with `then`."""
-        here = self._here()
+        here, hooks = self._here(), self._holder.hooks
         self._awaited = then
-        self._holder.hooks.say(name, commands_of(script, both(here, here)), lambda: self._arrived(then))
+        hooks.say(name, hooks.lines_of(script, both(here, here)), lambda: self._arrived(then))
 
     def _script(self, lines: list[bytes], then: Callable[[], None]) -> None:
         """Send `lines`, go on with `then` when the last is acknowledged, unless the run has turned elsewhere."""

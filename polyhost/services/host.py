@@ -29,6 +29,7 @@ from polyhost.services.preferences import Preferences
 from polyhost.services.printers import Port, PrinterRecords, Printers
 from polyhost.services.probing import Probing
 from polyhost.services.profiles import Profiles
+from polyhost.services.prompts import Prompts
 from polyhost.services.rendering import Renderer
 from polyhost.services.runs import Runs
 from polyhost.services.scripts import ScriptLibrary
@@ -36,6 +37,7 @@ from polyhost.services.serial_log import SerialLogs
 from polyhost.services.settings import Settings
 from polyhost.services.snapshots import Fetcher
 from polyhost.services.system import System
+from polyhost.services.terminal import Terminal
 from polyhost.services.timelapses import Timelapses
 from polyhost.services.webcams import Webcams
 
@@ -60,6 +62,8 @@ class Host:
     settings: Settings
     scripts: ScriptLibrary
     treatment: Treatment
+    terminal: Terminal
+    prompts: Prompts
     discovery: Discovery
     system: System
     logs: Logs
@@ -121,6 +125,8 @@ async def build(
         settings=preferred,
         scripts=scripts,
         treatment=treatment,
+        terminal=Terminal(printers, runs, scripts, bus),
+        prompts=Prompts(printers, runs, bus, clock),
         discovery=discovery,
         system=system,
         logs=logs,

@@ -19,11 +19,12 @@ from polyhost import config
 from polyhost.core.errors import Malformed, NoSpace, NotFound
 from polyhost.core.file import File
 from polyhost.core.handling import ScriptName
-from polyhost.core.placeholders import Values, filled
+from polyhost.core.placeholders import Values, filled, without_guard
 from polyhost.core.ports import Scripts
 from polyhost.core.printer import PrinterProfile, Snapshot
 from polyhost.core.units import mm_min_from_mm_s
 from polyhost.core.user import Caller, Permission
+from polyhost.gcode.vetting import refusal_of
 from polyhost.services import script_worker
 from polyhost.services.preferences import Preferences
 from polyhost.services.printers import Printer
@@ -74,8 +75,7 @@ class ScriptLibrary:
     def get(self, p: Printer) -> GcodeScripts:
         """All that counts for `p`, what nobody set included."""
         own = self._preferences.get(GcodeScripts, p.slug)
-        defaults = {name.value: str(getattr(self._defaults, name.name.lower())) for name in ScriptName}
-        return GcodeScripts(defaults | own.scripts, SNIPPETS_THERE | own.snippets)
+        return GcodeScripts(self._defaults_by_name() | own.scripts, SNIPPETS_THERE | own.snippets)
 
     async def put(self, p: Printer, scripts: GcodeScripts, by: Caller) -> None:
         """Set all scripts of `p`; `Malformed` names the script, the line and what is wrong with it."""
@@ -83,13 +83,17 @@ class ScriptLibrary:
         _check(scripts)
         there = GcodeScripts(self.get(p).scripts | scripts.scripts, SNIPPETS_THERE | scripts.snippets)
         hooks = tuple(name for name in there.scripts if name in _HOOKS)
-        own = tuple(name for name in there.scripts if name not in _HOOKS)
+        others = tuple(name for name in there.scripts if name not in _HOOKS)
         sample = File("folder/sample.gcode", 1000, 0.0, "", "", "")
         variables = _of_printer(p) | _of_run(sample, by.name)
-        read = (*(SNIPPETS + name for name in there.snippets), *own)
+        read = (*(SNIPPETS + name for name in there.snippets), *others)
         asked = Rendering(hooks, there.scripts, there.snippets, variables, p.profile.extruders, read)
-        await self._rendered(asked, trusted=False)
-        await self._preferences.put(scripts, p.slug)
+        made = await self._rendered(asked, trusted=False)
+        _check_heat(made, p.profile)
+        defaults = self._defaults_by_name()
+        own = {name: text for name, text in scripts.scripts.items() if text != defaults.get(name)}
+        snippets = {name: text for name, text in scripts.snippets.items() if text != SNIPPETS_THERE.get(name)}
+        await self._preferences.put(GcodeScripts(own, snippets), p.slug)
 
     async def of_run(self, p: Printer, file: File, by: Caller) -> Scripts:
         """Those of a run of `file`.
@@ -128,13 +132,18 @@ class ScriptLibrary:
         values = values_of(p.snapshot)
         return tuple(line for line in (filled(line, values) for line in lines) if line)
 
+    def _defaults_by_name(self) -> dict[str, str]:
+        return {name.value: getattr(self._defaults, name.name.lower()) for name in ScriptName}
+
     async def _lines(
         self, p: Printer, there: GcodeScripts, wanted: list[str], variables: dict[str, object]
     ) -> dict[str, tuple[str, ...]]:
         own = self._preferences.get(GcodeScripts, p.slug)
         asked = Rendering(tuple(wanted), there.scripts, there.snippets, variables, p.profile.extruders)
         trusted = not own.snippets and own.scripts.keys().isdisjoint(wanted)
-        return (await self._rendered(asked, trusted=trusted)).lines
+        made = await self._rendered(asked, trusted=trusted)
+        _check_heat(made, p.profile)
+        return made.lines
 
     async def _rendered(self, asked: Rendering, *, trusted: bool) -> Rendered:
         key = msgspec.msgpack.encode(asked)
@@ -171,6 +180,13 @@ def values_of(snapshot: Snapshot) -> Values:
     values["hotend"] = values.get(f"target{snapshot.tool}")
     values["actual_hotend"] = values.get(f"actual{snapshot.tool}")
     return values | {f"last_{name}": value for name, value in values.items()}
+
+
+def _check_heat(made: Rendered, profile: PrinterProfile) -> None:
+    """`Malformed` when a script sets a target that the machine must not have."""
+    for name, lines in made.lines.items():
+        if why := refusal_of((without_guard(line) for line in lines), profile):
+            raise Malformed(f"the {called(name)}: {why}")
 
 
 def _check(scripts: GcodeScripts) -> None:

@@ -1,6 +1,6 @@
 """What is sent of a file: targets raised and bounded, tools that are there, scripts around a change of tool."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import pytest
 
@@ -9,6 +9,7 @@ from polyhost.core.handling import Handling, ScriptName
 from polyhost.core.placeholders import Values
 from polyhost.core.printer import PrinterProfile
 from polyhost.engine.intake import Intake, taken_from_person
+from polyhost.engine.points import commands_of
 from polyhost.gcode.vetting import refusal_of
 
 BY = {"tool0": 10.0, "tool1": -5.0, "bed": 2.5}
@@ -30,6 +31,9 @@ class Owner:
 
     def values(self) -> Values:
         return {"x": None}
+
+    def lines_of(self, script: Iterable[str], values: Values) -> list[bytes]:
+        return commands_of(script, values)
 
     def script_ran(self, script: ScriptName, *, finished: bool) -> None:
         self.ran.append((script, finished))

@@ -19,7 +19,7 @@ import psutil
 
 PATIENCE_S = 60.0
 # What the host asks a machine by itself.
-QUESTIONS = (b"M105", b"M155", b"M27", b"M114", b"M115", b"M21", b"M20", b"M110", b"M400", b"M503")
+QUESTIONS = (b"M105", b"M155", b"M27", b"M114", b"M115", b"M21", b"M20", b"M110", b"M400", b"M503", b"M876")
 T = TypeVar("T")
 
 

@@ -264,6 +264,7 @@ async def living(world: World) -> AsyncIterator[World]:
             host.serial_logs,
             host.treatment,
             host.timelapses,
+            host.prompts,
         )
         tasks = [group.create_task(part.run()) for part in parts]
         try:

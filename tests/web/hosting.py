@@ -301,7 +301,7 @@ async def hosted(
     parts = [
         asyncio.create_task(part.run())
         for part in (
-            *(host.runs, host.cards, host.files, host.system, host.serial_logs, host.treatment),
+            *(host.runs, host.cards, host.files, host.system, host.serial_logs, host.treatment, host.prompts),
             host.timelapses,
         )
     ]

@@ -140,7 +140,7 @@ async def disconnect(call: Call) -> Encoded:
 @routes.post("/native/v1/printers/{slug}/commands", needs=Permission.CONTROL)
 async def send(call: Call) -> Encoded:
     lines = await call.body(Lines)
-    await call.host.printers.send(call.printer, lines.commands, by=call.caller)
+    await call.host.terminal.send(call.printer, lines.commands, by=call.caller)
     return no_content()
 
 

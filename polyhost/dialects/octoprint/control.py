@@ -1,4 +1,4 @@
-"""Commands to the machine: move, heat, extrude, send.
+"""Commands to the machine: move, heat, extrude.
 
 Upstream: OctoPrint 1.11, docs/api/printer.rst.  Speeds are mm/min on the wire.
 """
@@ -9,7 +9,7 @@ from typing import Final
 
 import msgspec
 
-from polyhost.core.errors import Malformed, NotFound, NotNow
+from polyhost.core.errors import Malformed, NotNow
 from polyhost.core.units import fraction_from_percent, mm_s_from_mm_min
 from polyhost.core.user import Permission
 from polyhost.dialects.octoprint.commands import (
@@ -21,7 +21,6 @@ from polyhost.dialects.octoprint.commands import (
 )
 from polyhost.services.printers import Printer
 from polyhost.web.answers import Encoded, no_content
-from polyhost.web.bodies import decoded
 from polyhost.web.call import Call, truth_of
 from polyhost.web.routes import Routes
 
@@ -30,7 +29,6 @@ routes = Routes()
 Number = int | float
 MAX_OFFSET: Final = 50
 _TOOL: Final = re.compile(r"tool([0-9]{0,2})")
-_PLACEHOLDER: Final = re.compile(r"%\((\w+)\)[sdif]")
 
 
 class Jog(msgspec.Struct, tag_field="command", tag="jog"):
@@ -90,15 +88,6 @@ class SdRefresh(msgspec.Struct, tag_field="command", tag="refresh"):
 
 class SdRelease(msgspec.Struct, tag_field="command", tag="release"):
     pass
-
-
-class Lines(msgspec.Struct):
-    """Exactly one of the first three."""
-
-    command: str | None = None
-    commands: list[str] | None = None
-    script: str | None = None
-    parameters: dict[str, str | int | float | bool | None] = {}
 
 
 PRINTHEAD: Final = Commands[Jog | Home | Feedrate](Jog, Home, Feedrate)
@@ -192,36 +181,6 @@ async def use_sd(call: Call) -> Encoded:
         case SdRelease():
             await cards.release(printer, by=by)
     return no_content()
-
-
-@routes.post("/api/printer/command", needs=Permission.CONTROL)
-async def send(call: Call) -> Encoded:
-    check_operational(call.printer)
-    body = await call.json()
-    named = decoded(body, dict[str, msgspec.Raw]).keys() & {"command", "commands", "script"}
-    if len(named) != 1:
-        raise Malformed("give exactly one of command, commands and script")
-    lines = decoded(body, Lines)
-    if lines.script is not None:
-        raise NotFound(f"no script {lines.script!r}")
-    commands = lines.commands if lines.commands is not None else [lines.command] if lines.command is not None else None
-    if commands is None:
-        raise Malformed(f"{named.pop()} is null")
-    if commands:
-        filled = [_filled(command, lines.parameters) for command in commands]
-        await call.host.printers.send(call.printer, filled, by=call.caller)
-    return no_content()
-
-
-def _filled(command: str, parameters: Mapping[str, object]) -> str:
-    """`command` with its ``%(name)s`` replaced; `Malformed` names a parameter that is not given."""
-
-    def value_of(match: re.Match[str]) -> str:
-        if match[1] not in parameters:
-            raise Malformed(f"the parameter {match[1]!r} is not given")
-        return str(parameters[match[1]])
-
-    return _PLACEHOLDER.sub(value_of, command) if parameters else command
 
 
 def _speed_of(mm_min: float | None) -> float | None:

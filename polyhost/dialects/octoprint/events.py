@@ -72,18 +72,6 @@ LINK_IDS: Final[Mapping[PrinterState, str]] = {
 
 _LINKED: Final = frozenset({PrinterState.DETECTING, PrinterState.CONNECTING, PrinterState.READY})
 
-SCRIPTS: Final[Mapping[str, str]] = {
-    "before_start": "BeforePrintStarted",
-    "after_done": "AfterPrintDone",
-    "after_cancel": "AfterPrintCancelled",
-    "after_pause": "AfterPrintPaused",
-    "before_resume": "BeforePrintResumed",
-    "after_failure": "AfterPrintFailed",
-    "after_connect": "AfterPrinterConnected",
-    "before_disconnect": "BeforePrinterDisconnected",
-    "before_tool_change": "BeforeToolChange",
-    "after_tool_change": "AfterToolChange",
-}
 _MARKS: Final = {"print": "Start", "pause": "Pause", "resume": "Resume", "cancel": "Cancel", "done": "Done"}
 FILES_CHANGED: Final = Told("UpdatedFiles", {"type": "printables"})
 
@@ -123,7 +111,7 @@ def events_of(notice: e.Event, about: About) -> Iterator[Told]:
         case e.CommandSuppressed(_, command, reason):
             yield Told("CommandSuppressed", {"command": command, "message": reason, "severity": "warn"})
         case e.ScriptRan(_, name, finished):
-            title = SCRIPTS.get(name) or name[:1].upper() + name[1:]
+            title = name[:1].upper() + name[1:]
             run = about.printer.run if about.printer is not None else None
             payload = None if run is None or run.ended else _job(run)
             yield Told(f"GcodeScript{title}{'Finished' if finished else 'Running'}", payload)
@@ -168,6 +156,8 @@ def plugin_says(notice: e.Event) -> PluginSays | None:
             return PluginSays("action_command_prompt", {"action": "close"})
         case e.FirmwareNotified(_, text):
             return PluginSays("action_command_notification", {"message": text})
+        case e.NotificationsCleared():
+            return PluginSays("action_command_notification", {})
         case _:
             return None
 
