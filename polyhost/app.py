@@ -29,7 +29,7 @@ from polyhost.engine.ports import ports
 from polyhost.services.accounts import LOCAL, Accounts
 from polyhost.services.bus import Bus
 from polyhost.services.clock import SystemClock
-from polyhost.services.discovery import is_loopback
+from polyhost.services.discovery import is_announced
 from polyhost.services.host import Host, build
 from polyhost.services.printers import Port
 from polyhost.services.reading import ReadingProcess
@@ -186,7 +186,7 @@ class App:
     def _announcer(self) -> dict[str, Callable[[], Coroutine[Any, Any, None]]]:
         """The part that makes the printers known in the network; none when nobody there could reach them."""
         settings, listens_at = self.host.config.discovery, self._main_socket.getsockname()[0]
-        if not settings.enabled or (is_loopback(listens_at) and not settings.interfaces):
+        if not is_announced(settings, listens_at):
             return {}
         from polyhost.services.announcing import Announcer
 

@@ -69,8 +69,10 @@ def examine(data: Path, config_file: Path | None) -> Iterator[Finding]:
     yield _python()
     yield _folder(data)
     yield _disk(data)
+    yield _logs(data)
     yield _database(data)
     yield _clock()
+    yield from _commands(config)
     yield from _ports(config, data)
     yield from _serial()
 
@@ -108,6 +110,14 @@ def _disk(data: Path) -> Finding:
     return Finding("disk", Level.OK, words)
 
 
+def _logs(data: Path) -> Finding:
+    try:
+        sizes = [entry.stat().st_size for entry in (data / "log").iterdir()]
+    except OSError:
+        return Finding("logs", Level.OK, "none yet")
+    return Finding("logs", Level.OK, f"{len(sizes)} in {data / 'log'}, {size(sum(sizes))}")
+
+
 def _database(data: Path) -> Finding:
     import sqlite3
     from contextlib import closing
@@ -132,6 +142,20 @@ def _clock() -> Finding:
     if time.time() < _BUILT_AFTER:
         return Finding("clock", Level.WARN, f"it says {now}", "Set it, or let it be set: timedatectl set-ntp true")
     return Finding("clock", Level.OK, now)
+
+
+def _commands(config: Config) -> Iterator[Finding]:
+    """Those of the owner's; a host starts without their programs, and says so only when somebody asks for one."""
+    system = config.system
+    named = {"restart": system.restart, "reboot": system.reboot, "shutdown": system.shutdown}
+    named |= {action.action: action.command for action in config.actions}
+    for name, words in named.items():
+        if not words:
+            continue
+        if os.access(words[0], os.X_OK) and os.path.isfile(words[0]):
+            yield Finding(f"command {name}", Level.OK, words[0])
+        else:
+            yield Finding(f"command {name}", Level.WARN, f"{words[0]} is no program that this user may run")
 
 
 def _ports(config: Config, data: Path) -> Iterator[Finding]:

@@ -5,6 +5,7 @@ import uuid
 
 import msgspec
 
+from polyhost import config
 from polyhost.services.preferences import Preferences
 from polyhost.services.printers import Printer
 
@@ -27,6 +28,14 @@ class Discovery:
     def uuid_of(self, printer: Printer) -> str:
         """The same for a slug for as long as the data folder lives; clients know a printer again by it."""
         return str(uuid.uuid5(uuid.UUID(self._preferences.get(Identity).uuid), printer.slug))
+
+
+def is_announced(settings: config.Discovery, listens_at: str) -> bool:
+    """Whether the printers of a host that listens at the address `listens_at` are made known in the network.
+
+    Nobody there could reach a host that listens on loopback only, so that takes the interfaces to be named.
+    """
+    return settings.enabled and (bool(settings.interfaces) or not is_loopback(listens_at))
 
 
 def is_loopback(address: str) -> bool:

@@ -51,6 +51,23 @@ def test_a_whole_database(data: Path) -> None:
     assert "whole" in found(data, "database").words
 
 
+def test_logs_are_counted(data: Path) -> None:
+    assert found(data, "logs").words == "none yet"
+    (data / "log").mkdir()
+    (data / "log" / "polyhost.log").write_text("x" * 1000)
+    assert found(data, "logs").words == f"1 in {data / 'log'}, 1.0 kB"
+
+
+def test_a_command_without_its_program_is_named(data: Path, tmp_path: Path) -> None:
+    config = tmp_path / "polyhost.toml"
+    config.write_text(
+        '[system]\nrestart = ["/bin/sh", "-c", ":"]\nshutdown = ["/nothing/here"]\n'
+        f'[[actions]]\naction = "lamp"\ncommand = ["{tmp_path}"]\n[[actions]]\naction = "divider"\n'
+    )
+    findings = {f.check: f.level for f in examine(data, config) if f.check.startswith("command ")}
+    assert findings == {"command restart": Level.OK, "command shutdown": Level.WARN, "command lamp": Level.WARN}
+
+
 def test_a_port_in_use_is_named_with_the_program_that_has_it(data: Path, tmp_path: Path) -> None:
     with socket.socket() as holder:
         holder.bind(("127.0.0.1", 0))

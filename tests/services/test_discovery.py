@@ -15,7 +15,7 @@ from polyhost import config
 from polyhost.core.printer import Snapshot
 from polyhost.services import announcing
 from polyhost.services.announcing import Announcer, addresses_at, name_of, services_of, shortened
-from polyhost.services.discovery import is_loopback
+from polyhost.services.discovery import is_announced, is_loopback
 from polyhost.services.printers import Printer
 from tests.services.world import ADMIN, World, living, until
 
@@ -107,6 +107,21 @@ def test_a_host_that_listens_everywhere_names_no_address_of_its_own_only() -> No
 )
 def test_what_only_this_computer_hears(address: str, is_it: bool) -> None:
     assert is_loopback(address) is is_it
+
+
+@pytest.mark.parametrize(
+    ("settings", "listens_at", "is_it"),
+    [
+        (config.Discovery(), "0.0.0.0", True),
+        (config.Discovery(), "192.168.1.9", True),
+        (config.Discovery(), "127.0.0.1", False),
+        (config.Discovery(interfaces=("127.0.0.1",)), "127.0.0.1", True),
+        (config.Discovery(enabled=False), "0.0.0.0", False),
+        (config.Discovery(enabled=False, interfaces=("127.0.0.1",)), "0.0.0.0", False),
+    ],
+)
+def test_who_is_announced(settings: config.Discovery, listens_at: str, is_it: bool) -> None:
+    assert is_announced(settings, listens_at) is is_it
 
 
 async def test_a_printer_is_found_and_gone_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
