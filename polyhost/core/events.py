@@ -4,7 +4,7 @@ import msgspec
 
 from polyhost.core.card import CardFile
 from polyhost.core.job import RunState
-from polyhost.core.printer import PrinterState, Snapshot, ToolPosition
+from polyhost.core.printer import Cause, PrinterState, Snapshot, ToolPosition
 
 
 class _Event(msgspec.Struct, frozen=True, tag=True):
@@ -15,6 +15,7 @@ class PrinterStateChanged(_Event, frozen=True):
     printer: str
     state: PrinterState
     reason: str = ""
+    cause: Cause | None = None
 
 
 class RunStateChanged(_Event, frozen=True):
@@ -28,11 +29,15 @@ class RunStateChanged(_Event, frozen=True):
 
 
 class FirmwareSpoke(_Event, frozen=True):
-    """Something of the firmware's that its owner should read: an ``Error:``, a kill, a request for a person."""
+    """Something of the firmware's that its owner should read: an ``Error:``, a kill, a request for a person.
+
+    `consequence` is what the host did about it: nothing (""), ``cancel``, ``disconnect`` or ``emergency``.
+    """
 
     printer: str
     text: str
     fault: bool = False
+    consequence: str = ""
 
 
 class HostActionRequested(_Event, frozen=True):

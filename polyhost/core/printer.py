@@ -23,6 +23,16 @@ class PrinterState(Enum):
     FAULTED = "faulted"  # the firmware stopped; a person reconnects
 
 
+class Cause(Enum):
+    """Why a link is gone or a printer is faulted."""
+
+    FIRMWARE = "firmware"  # it reported an error, or halted
+    EMERGENCY = "emergency"  # ``M112`` was sent to it: by a person, or since it reported a dangerous error
+    RESEND = "resend"  # it asked for a line again and again
+    TIMEOUT = "timeout"  # it fell silent
+    CONNECTION = "connection"  # the port is gone, or never answered
+
+
 class PrinterSignal(Enum):
     DETECT = "detect"
     CONNECT = "connect"
@@ -261,6 +271,7 @@ class Snapshot(msgspec.Struct, frozen=True):
     printer: str
     state: PrinterState = PrinterState.OFFLINE
     fault: str = ""  # why it is FAULTED or UNREACHABLE, in words for the owner
+    cause: Cause | None = None  # the same for programs
     port: str = ""
     baud: int = 0
     firmware: Firmware = Firmware()

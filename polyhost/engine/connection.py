@@ -14,7 +14,7 @@ import serial
 
 from polyhost.core.errors import LinkLost, NotNow, PolyhostError
 from polyhost.core.ports import Clock
-from polyhost.core.printer import PrinterSignal, PrinterState, advance_printer
+from polyhost.core.printer import Cause, PrinterSignal, PrinterState, advance_printer
 from polyhost.engine import messages
 from polyhost.engine.links import Link, SerialPort, SimulatedPort
 from polyhost.engine.ports import Port, open_serial, port_for, ports
@@ -49,7 +49,7 @@ class Owner(Protocol):
 
 
 class Connection:
-    """`state`, `fault`, `port`, `baud` and `identity` are what others may know of it; `link` is None when closed."""
+    """`state`, `fault`, `cause`, `port`, `baud` and `identity` are what others may know; `link` is None when closed."""
 
     def __init__(
         self,
@@ -65,6 +65,7 @@ class Connection:
         self.settings = settings
         self.state = PrinterState.OFFLINE
         self.fault = ""
+        self.cause: Cause | None = None
         self.port = ""
         self.baud = 0
         self.identity = identity
@@ -149,18 +150,18 @@ class Connection:
         self._signal(PrinterSignal.GREETED)
         self._settle(True)
 
-    def give_up(self, reason: str) -> None:
+    def give_up(self, reason: str, cause: Cause) -> None:
         """The conversation is dead: the link is closed, and opened anew if it is wanted."""
         if self.state is PrinterState.DETECTING and self._settled is not None and not self._settled.done():
             self._settle(False)  # not at this rate
         else:
             self.close(reason)
-            self._unreachable(reason)
+            self._unreachable(reason, cause)
 
-    def faulted(self, reason: str) -> None:
+    def faulted(self, reason: str, cause: Cause) -> None:
         """The firmware stopped.  The port stays open, to hear what it says; a person connects anew."""
         self.wanted = False
-        self._signal(PrinterSignal.FAULT, reason)
+        self._signal(PrinterSignal.FAULT, reason, cause)
         self._settle(False)
 
     def close(self, reason: str) -> None:
@@ -237,24 +238,24 @@ class Connection:
         self.close(reason)
         self._unreachable(reason)
 
-    def _unreachable(self, reason: str) -> None:
+    def _unreachable(self, reason: str, cause: Cause = Cause.CONNECTION) -> None:
         if reason and not self._outage and self.wanted:
             log.warning("%s: %s", self._name, reason)
             self._outage = reason
-        self._signal(PrinterSignal.LINK_LOST, reason)
+        self._signal(PrinterSignal.LINK_LOST, reason, cause)
 
     def _settle(self, greeted: bool) -> None:
         if self._settled is not None and not self._settled.done():
             self._settled.set_result(greeted)
 
-    def _signal(self, signal: PrinterSignal, fault: str = "") -> None:
+    def _signal(self, signal: PrinterSignal, fault: str = "", cause: Cause | None = None) -> None:
         before = (self.state, self.fault)
         try:
             self.state = advance_printer(self.state, signal)
         except NotNow:
             return  # an offline printer that is disconnected, a lost link that is lost
         if self.state is not PrinterState.FAULTED or signal is PrinterSignal.FAULT:
-            self.fault = fault
+            self.fault, self.cause = fault, cause
         if before != (self.state, self.fault):
             self._owner.state_changed()
 

@@ -26,12 +26,13 @@ from polyhost.core.events import (
 from polyhost.core.file import LayerIndex
 from polyhost.core.job import RunState
 from polyhost.core.ports import Clock, RunOrder
-from polyhost.core.printer import PrinterState, Snapshot
+from polyhost.core.printer import Cause, PrinterState, Snapshot
 from polyhost.engine import heaters
 from polyhost.engine.card import Card
 from polyhost.engine.card_run import CardRun
 from polyhost.engine.connection import Connection
 from polyhost.engine.conversation import Conversation
+from polyhost.engine.faults import Faults
 from polyhost.engine.hooks import Hooks
 from polyhost.engine.intake import taken_from_person
 from polyhost.engine.journal import Journal, Kept, PrinterRecord, Went
@@ -96,6 +97,7 @@ class Machine:
         self.card = Card(self, self.conversation, clock, record.unfinished)
         self.offsets: dict[str, float] = {}
         self.hooks = Hooks(self, hub.event)
+        self._faults = Faults(self)
         self._person_at = clock.monotonic()
         self.past_runs = PastRuns(name, record, clock.now())
         if record.hot or (record.wanted and record.machine.autoconnect):
@@ -153,7 +155,7 @@ class Machine:
         # A board that writes to its card takes M112 for a part of the file, unless it looks at what arrives.
         link.write_first(b"M112\nM29\nM112\n" if self.card.busy else b"M112\n")
         log.warning("%s: emergency stop", self.name)
-        self._stopped("emergency stop (M112): reset the printer, then connect again")
+        self.stop_for("emergency stop (M112): reset the printer, then connect again", Cause.EMERGENCY)
 
     async def start(self, order: RunOrder) -> None:
         """Begin a run once the journal has it; the same run again changes nothing."""
@@ -364,18 +366,16 @@ class Machine:
             case HostAction(action, text):
                 self._hub.event(HostActionRequested(self.name, action, text))
                 self._act_for_firmware(action)
-            case FirmwareError(text, fatal):
-                self._hub.event(FirmwareSpoke(self.name, text, fault=fatal))
-                if fatal:
-                    self._stopped(f"the firmware stopped: {text}")
+            case FirmwareError():
+                self._faults.hear(reply)
             case DamagedLink(damaged, lines):
                 text = f"{damaged} of {lines} lines were damaged on their way: look at the cable and its ferrites"
                 self._hub.event(FirmwareSpoke(self.name, text))
             case FirmwareRestarted():
                 self._restarted()
-            case Dead(reason):
-                self._break(reason)
-                self.connection.give_up(reason)
+            case Dead(reason, cause):
+                self.break_run(reason)
+                self.connection.give_up(reason, cause)
             case _:
                 pass
 
@@ -384,7 +384,7 @@ class Machine:
         if self.connection.state is not PrinterState.READY:
             return
         self.conversation.picture.restarted()
-        self._break("the printer's firmware restarted in the middle of the run")
+        self.break_run("the printer's firmware restarted in the middle of the run")
         if self._heat.hot:
             self.switch_off()
 
@@ -392,7 +392,7 @@ class Machine:
         run = self.run
         try:
             if action == "disconnect":
-                self._break("the printer asked to be disconnected")
+                self.break_run("the printer asked to be disconnected")
                 self.connection.disconnect()
             elif run is not None and run.active:
                 match action:
@@ -420,12 +420,12 @@ class Machine:
     def state_changed(self) -> None:
         self.changed = True
         connection = self.connection
-        self._hub.event(PrinterStateChanged(self.name, connection.state, connection.fault))
+        self._hub.event(PrinterStateChanged(self.name, connection.state, connection.fault, connection.cause))
         if connection.state is PrinterState.READY:
             self._touch()
             self._keep()
 
-    def _stopped(self, reason: str) -> None:
+    def stop_for(self, reason: str, cause: Cause) -> None:
         """The firmware does nothing any more: the conversation is over, and the off list is for one that still acts."""
         if self.connection.state is PrinterState.FAULTED:
             return  # the first words say it best
@@ -433,12 +433,12 @@ class Machine:
         if link is not None:
             link.write(b"".join(command + b"\n" for command in heaters.off_list(self.settings)))
         self.conversation.drop(MachineFault(reason))
-        self.connection.faulted(reason)
+        self.connection.faulted(reason, cause)
         if self.run is not None and self.running:
             self.run.fail(reason)
         self._keep()
 
-    def _break(self, reason: str) -> None:
+    def break_run(self, reason: str) -> None:
         """Fail the run, if one is on, and make the machine safe: heaters off, then the script."""
         if self.run is None or not self.running:
             return
@@ -474,7 +474,7 @@ class Machine:
 
     def run_broke(self, reason: str) -> None:
         # Not from within the feeding that found it.
-        asyncio.get_running_loop().call_soon(self._break, reason)
+        asyncio.get_running_loop().call_soon(self.break_run, reason)
 
     def run_moved(self, run: FileRun) -> None:
         self.changed = True
@@ -502,7 +502,7 @@ class Machine:
             reason = f"nothing is heated while the journal cannot be written: {self._journal.failure}"
             self.conversation.drop_held(NoSpace(reason))
             self._hub.event(FirmwareSpoke(self.name, reason))
-            self._break(reason)
+            self.break_run(reason)
         self.conversation.say_held()
 
     def _cooled(self) -> None:
@@ -590,6 +590,7 @@ class Machine:
             printer=self.name,
             state=connection.state,
             fault=connection.fault,
+            cause=connection.cause,
             port=connection.port,
             baud=connection.baud,
             firmware=msgspec.structs.replace(session.firmware, motion=tuple(picture.motion)),

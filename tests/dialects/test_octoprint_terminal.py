@@ -9,7 +9,6 @@ import pytest
 from polyhost.core.errors import Malformed
 from polyhost.core.events import HostActionRequested
 from polyhost.core.user import Role
-from polyhost.dialects.octoprint.scripts import gcode_of, scripts_with
 from polyhost.dialects.octoprint.terminal import filled
 from polyhost.services.accounts import LOCAL
 from polyhost.services.scripts import GcodeScripts
@@ -68,18 +67,6 @@ async def test_commands_and_scripts(one: Hosted, body: dict[str, Any], status: i
     assert [line.strip() for line in one.machine.sent] == [line.strip() for line in sent]
     if status == 400 and "301" in str(body):
         assert "300 °C" in answer.json()["error"]
-
-
-def test_scripts_are_shown_and_set_as_settings() -> None:
-    there = GcodeScripts({"afterPrintDone": "M84", "afterPrintPaused": ""}, {"wipe": "G1"})
-    assert gcode_of(there) == {"afterPrintDone": "M84", "snippets": {"wipe": "G1"}}
-    given = {"afterPrintPaused": "G28\r\nM84", "afterPrintDone": None, "snippets": {"new": "G4"}}
-    assert scripts_with(there, given) == GcodeScripts(
-        {"afterPrintDone": "M84", "afterPrintPaused": "G28\nM84"}, {"wipe": "G1", "new": "G4"}
-    )
-    for wrong in ({"afterPrintDone": 5}, {"afterPrintDone": ["G28"]}, {"snippets": {"wipe": 5}}):
-        with pytest.raises(Malformed, match="must be a text"):
-            scripts_with(there, wrong)
 
 
 async def asked(client: httpx.AsyncClient, path: str, until: Any) -> Any:

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from polyhost.core.printer import Firmware
+from polyhost.core.printer import Cause, Firmware
 from polyhost.firmware.marlin.replies import (
     Busy,
     CommandsDone,
@@ -124,7 +124,7 @@ def test_a_wrong_rate_ends_the_greeting_sooner() -> None:
         now += 0.5
         replies = session.tick(now)
         assert now < 10.0
-    assert replies == [Dead("what the firmware says is unreadable at this rate")]
+    assert replies == [Dead("what the firmware says is unreadable at this rate", Cause.CONNECTION)]
     assert now <= 6.0
 
 

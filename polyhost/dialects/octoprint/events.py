@@ -13,12 +13,12 @@ from polyhost.core import events as e
 from polyhost.core.errors import NotFound
 from polyhost.core.file import File, is_gcode
 from polyhost.core.job import ENDED, Run, RunState
-from polyhost.core.printer import PrinterState, ToolPosition
+from polyhost.core.printer import Cause, PrinterState, ToolPosition
 from polyhost.core.units import mm_min_from_mm_s, percent_from_fraction
 from polyhost.core.user import Permission
 from polyhost.dialects.octoprint.connection import current_of
 from polyhost.dialects.octoprint.metadata import analysis_of
-from polyhost.dialects.octoprint.states import LINK, RUN
+from polyhost.dialects.octoprint.states import LINK, RUN, fault_words
 from polyhost.dialects.octoprint.timelapse import pushed_config_of
 from polyhost.dialects.octoprint.webcam import PROVIDER
 from polyhost.services.host import Host
@@ -79,8 +79,10 @@ FILES_CHANGED: Final = Told("UpdatedFiles", {"type": "printables"})
 def events_of(notice: e.Event, about: About) -> Iterator[Told]:
     """The events that upstream would tell of `notice`, in its order; none for what it has no name for."""
     match notice:
-        case e.PrinterStateChanged(_, state, reason):
-            yield from _link(state, reason, about)
+        case e.PrinterStateChanged(_, state, reason, cause):
+            yield from _link(state, reason, cause, about)
+        case e.FirmwareSpoke(_, text, _, "cancel"):
+            yield Told("Error", {"error": text, "reason": "firmware", "consequence": "cancel"})
         case e.RunStateChanged():
             yield from _run(notice, about)
         case e.FileSelected(_, ""):
@@ -191,7 +193,7 @@ def _movie(notice: e.MovieChanged) -> Told:
 # The link
 
 
-def _link(state: PrinterState, reason: str, about: About) -> Iterator[Told]:
+def _link(state: PrinterState, reason: str, cause: Cause | None, about: About) -> Iterator[Told]:
     was = about.link_was
     if state is was:
         return
@@ -217,10 +219,9 @@ def _link(state: PrinterState, reason: str, about: About) -> Iterator[Told]:
                 yield Told("Disconnected")
             yield changed
         case PrinterState.UNREACHABLE | PrinterState.FAULTED:
-            lost = state is PrinterState.UNREACHABLE
             error = reason or (about.printer.snapshot.fault if about.printer is not None else "")
-            kind = "connection" if lost else "firmware"
-            yield Told("Error", {"error": error, "reason": kind, "consequence": "disconnect"})
+            kind, consequence = fault_words(state, cause)
+            yield Told("Error", {"error": error, "reason": kind, "consequence": consequence})
             if was in _LINKED:
                 yield Told("Disconnected")
             if LINK_IDS[was] != LINK_IDS[state]:

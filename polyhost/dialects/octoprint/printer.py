@@ -11,7 +11,7 @@ from msgspec import UNSET, UnsetType
 from polyhost.core.errors import NotNow
 from polyhost.core.user import Permission
 from polyhost.dialects.octoprint.commands import check_operational
-from polyhost.dialects.octoprint.states import State, state_of
+from polyhost.dialects.octoprint.states import State, fault_words, state_of
 from polyhost.dialects.octoprint.temperatures import History, Reading, history_of, readings_of
 from polyhost.services.printers import Printer
 from polyhost.web.answers import Encoded, encoded
@@ -40,6 +40,7 @@ class PrinterAnswer(msgspec.Struct):
 class Fault(msgspec.Struct):
     error: str = ""
     reason: str = ""
+    consequence: str | UnsetType = UNSET
 
 
 @routes.get("/api/printer", needs=Permission.LOOK)
@@ -109,5 +110,5 @@ async def sd(call: Call) -> Sd:
 
 @routes.get("/api/printer/error", needs=Permission.LOOK)
 async def error(call: Call) -> Fault:
-    fault = call.printer.snapshot.fault
-    return Fault(fault, "firmware" if fault else "")
+    snapshot = call.printer.snapshot
+    return Fault(snapshot.fault, *fault_words(snapshot.state, snapshot.cause)) if snapshot.fault else Fault()

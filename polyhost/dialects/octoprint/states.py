@@ -6,7 +6,7 @@ from typing import Final
 import msgspec
 
 from polyhost.core.job import RunState
-from polyhost.core.printer import PrinterState
+from polyhost.core.printer import Cause, PrinterState
 from polyhost.services.printers import Printer
 
 
@@ -88,3 +88,14 @@ def state_of(printer: Printer) -> State:
     if snapshot.sd_ready and printer.is_operational:
         flags = msgspec.structs.replace(flags, sd_ready=True)
     return State(text, snapshot.fault, flags)
+
+
+def fault_words(state: PrinterState, cause: Cause | None) -> tuple[str, str]:
+    """``reason`` and ``consequence`` of an error."""
+    match cause:
+        case Cause.EMERGENCY:
+            return "firmware", "emergency"
+        case None:
+            return "connection" if state is PrinterState.UNREACHABLE else "firmware", "disconnect"
+        case _:
+            return cause.value, "disconnect"

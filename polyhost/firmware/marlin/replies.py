@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Final
 
-from polyhost.core.printer import Firmware, Temperature
+from polyhost.core.printer import Cause, Firmware, Temperature
 from polyhost.firmware.marlin.temperatures import heaters_in, is_report
 
 
@@ -267,6 +267,7 @@ class Dead:
     """The conversation is over; `reason` is for the owner."""
 
     reason: str
+    cause: Cause = Cause.TIMEOUT
 
 
 Reply = (

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from enum import Enum
 from typing import Final
 
-from polyhost.core.printer import Firmware
+from polyhost.core.printer import Cause, Firmware
 from polyhost.firmware.marlin.lanes import Lane, Waiting
 from polyhost.firmware.marlin.polling import REPORT_EVERY_S, TemperaturePolling
 from polyhost.firmware.marlin.quirks import habits_of
@@ -119,6 +119,11 @@ class Session:
     @property
     def resends(self) -> int:
         return self._transmission.written_again
+
+    @property
+    def damaged(self) -> int:
+        """Lines that were damaged on their way, since the port was opened."""
+        return self._transmission.damaged
 
     @property
     def in_flight(self) -> int:
@@ -411,7 +416,7 @@ class Session:
                 self._damage_told = True
                 replies.append(DamagedLink(transmission.damaged, transmission.written))
         if transmission.dead and self._stage is not _Stage.DEAD:
-            self._die(transmission.dead, replies)
+            self._die(transmission.dead, replies, Cause.RESEND if transmission.dead_of_resends else Cause.TIMEOUT)
 
     def _greet(self, replies: list[Reply]) -> None:
         """The answer to M115 is whole."""
@@ -426,10 +431,10 @@ class Session:
             self._polling.reporting = True
             self._own.append(b"M155 S%d" % REPORT_EVERY_S)
 
-    def _die(self, reason: str, replies: list[Reply]) -> None:
+    def _die(self, reason: str, replies: list[Reply], cause: Cause = Cause.CONNECTION) -> None:
         self._stage = _Stage.DEAD
         self._drop_all()
-        replies.append(Dead(reason))
+        replies.append(Dead(reason, cause))
 
     # Time.
 

@@ -67,6 +67,7 @@ class Transmission:
         self.written_again = 0
         self.damaged = 0  # lines, either way
         self.dead = ""  # why it is over
+        self.dead_of_resends = False  # and whether it was asked for lines too often
         self.proven = False  # the firmware answered, once
         self._window_given = window_lines
         self._window = max(1, window_lines)
@@ -427,6 +428,7 @@ class Transmission:
         self._impossible = (number, times)
         if times <= _INSISTENCE:
             return
+        self.dead_of_resends = True
         if number > self.next:
             self.dead = f"the firmware asks for line {number}, which was never sent"
         else:
@@ -451,9 +453,9 @@ class Transmission:
 
     def tick(self, now: float) -> None:
         """Act on deadlines that passed."""
-        gives_up_at, reason = self._gives_up()
+        gives_up_at, reason, of_resends = self._gives_up()
         if self.open and now >= gives_up_at:
-            self.dead = reason
+            self.dead, self.dead_of_resends = reason, of_resends
         elif (
             self._wanted is None
             and (self.in_flight or self._checkpoints)
@@ -516,22 +518,25 @@ class Transmission:
             return min(_MAX_WAIT_DAMAGED_S, max(_PATIENCE_DAMAGED_S, 2.0 * self._slowest_s) * growth)
         return min(_MAX_WAIT_S, max(_PATIENCE_S, 8.0 * self._round_trip_s) * growth)
 
-    def _gives_up(self) -> tuple[float, str]:
-        """When it is over if nothing changes, and why."""
+    def _gives_up(self) -> tuple[float, str, bool]:
+        """When it is over if nothing changes, why, and whether that is for lines written again and again."""
         allowance = self._allowance_s() if self.in_flight and not self._garbled else 0.0
         line = max(0, self.confirmed + 1)
         return min(
             (
                 self._heard_at + max(SILENCE_S, allowance),
                 f"nothing heard for {max(SILENCE_S, allowance):.0f} s, with line {line} unanswered",
+                False,
             ),
             (
                 self._answered_at + max(UNANSWERED_S, allowance),
                 f"line {line} unanswered for {max(UNANSWERED_S, allowance):.0f} s",
+                False,
             ),
             (
                 max(self._doubt_since, self._alive_at) + max(TROUBLE_S, allowance),
                 self._trouble(line),
+                True,
             ),
         )
 
