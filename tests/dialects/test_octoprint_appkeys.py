@@ -52,6 +52,7 @@ async def test_from_the_question_to_the_key(one: Hosted) -> None:
         assert (await person.post(f"/plugin/appkeys/decision/{id_}", json={"decision": True})).status_code == 204
         granted = await app.get(f"{REQUEST}/{token}")
         assert granted.status_code == 200
+        assert "no-store" in granted.headers["Cache-Control"]
         assert (await app.get(f"{REQUEST}/{token}")).status_code == 404
         app.headers["X-Api-Key"] = granted.json()["api_key"]
         assert (await app.get("/api/currentuser")).json()["name"] == "root"
@@ -286,6 +287,29 @@ async def test_what_a_key_bound_to_a_printer_may_not(one: Hosted) -> None:
             assert (await bound.post("/api/plugin/appkeys", json=body)).status_code in {400, 403}
     async with one.client(role=Role.VIEWER) as viewer:
         assert (await viewer.get("/api/printer")).status_code == 200
+
+
+async def test_our_own_api_lists_and_decides(one: Hosted) -> None:
+    path = "/native/v1/app-key-requests"
+    async with one.client() as app, one.client(role=Role.OPERATOR) as person:
+        asked = await app.post(f"/p/one{REQUEST}", json={"app": "My App"})
+        [shown] = (await person.get(path)).json()
+        at = shown.pop("asked_at")
+        assert abs(at - one.host.clock.now()) < 60
+        assert shown == {**shown, "app": "My App", "user": "", "printer": "one", "address": "127.0.0.1"}
+        for body, status in (
+            ({}, 400),
+            ({"allow": "yes"}, 400),
+            ({"allow": True, "role": "emperor"}, 400),
+            ({"allow": True, "role": "administrator"}, 403),
+            ({"allow": True, "user": "nobody"}, 403),
+            ({"allow": True, "role": "viewer"}, 204),
+            ({"allow": True}, 404),
+        ):
+            assert (await person.post(f"{path}/{shown['id']}", json=body)).status_code == status, body
+        app.headers["X-Api-Key"] = (await app.get(asked.headers["Location"])).json()["api_key"]
+        assert (await app.get("/api/printer")).status_code == 200
+        assert (await app.post("/api/job", json={"command": "start"})).status_code == 403
 
 
 # Libraries that others wrote

@@ -6,6 +6,7 @@ from typing import Any
 import httpx
 import pytest
 
+from polyhost.config import Access, Config
 from polyhost.core.user import Role
 from tests.web.hosting import Hosted, hosted
 
@@ -167,6 +168,19 @@ async def test_cookies_have_the_port_that_the_client_sees(one: Hosted) -> None:
     async with one.client() as client:
         client.base_url = "http://localhost:9000"
         assert "session_P9000" in _cookies(await _logged_in(client))
+
+
+async def test_behind_a_proxy_cookies_are_those_of_its_address(tmp_path: Path) -> None:
+    said = {"X-Forwarded-Host": "host.local", "X-Forwarded-Proto": "https", "X-Script-Name": "/octo"}
+    async with hosted(tmp_path, config=Config(access=Access(proxies=("127.0.0.1",)))) as one, one.client() as client:
+        answer = await client.post("/api/login", json=LOGIN, headers=said)
+        cookies = _cookies(answer)
+        assert cookies.keys() >= {"session_P443_R|octo", "csrf_token_P443_R|octo"}
+        assert all("Path=/octo/;" in cookie and "Secure" in cookie for cookie in cookies.values())
+        cookie = "; ".join(f"{name}={said.split(';')[0]}" for name, said in cookies.items())
+        assert (await client.get("/api/version", headers={**said, "Cookie": cookie})).status_code == 200
+        moved = await client.get("/api/users", headers={**said, "Cookie": cookie})
+        assert moved.headers["Location"] == "/octo/api/access/users"
 
 
 async def test_a_program_may_ask_for_its_key_from_a_page(one: Hosted) -> None:

@@ -110,7 +110,9 @@ async def request_key(call: Call) -> Encoded:
 @routes.get("/plugin/appkeys/request/{token}", open_door=True)
 async def poll(call: Call) -> Encoded:
     key = await call.host.app_keys.poll(call.params["token"], call.peer.address)
-    return encoded(Granted(key)) if key is not None else encoded(Awaiting(), status=202)
+    if key is None:
+        return encoded(Awaiting(), status=202)
+    return encoded(Granted(key), headers=[(b"cache-control", b"no-store")])
 
 
 @routes.post("/plugin/appkeys/decision/{request}", needs=Permission.CONTROL)
