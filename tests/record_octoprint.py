@@ -53,6 +53,7 @@ def configuration(port: int, machine: Machine, tty: Path | None) -> dict[str, An
             "baudrate": 115200,
             "autoconnect": False,
             "additionalPorts": [str(tty)] if tty else [],
+            "sdLowerCase": True,
         },
         "gcodeAnalysis": {"runAt": "always"},
         "plugins": {
@@ -120,8 +121,10 @@ async def _up(client: httpx.AsyncClient, process: "subprocess.Popen[bytes]") -> 
 async def _keys(client: httpx.AsyncClient) -> dict[str, str]:
     keys = {"guest": "", "stranger": "0123456789ABCDEF0123456789ABCDEF"}
     for name, groups in GROUPS.items():
-        if name != "admin":
-            user = {"name": name, "password": PASSWORDS[name], "active": True, "groups": groups}
+        user = {"name": name, "password": PASSWORDS[name], "active": True, "groups": groups}
+        if name == "admin":  # who is of one group only when made by the command line
+            (await client.put("/api/access/users/admin", json=user)).raise_for_status()
+        else:
             (await client.post("/api/access/users", json=user)).raise_for_status()
         answer = await client.post(f"/api/access/users/{name}/apikey")
         keys[name] = answer.raise_for_status().json()["apikey"]

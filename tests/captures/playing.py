@@ -4,7 +4,8 @@ One program for both servers, so that what is compared was asked in the same way
 each line::
 
     = idle                                            wait until /api/job says so (offline, idle, printing, paused)
-    until admin GET /api/job job.lastPrintTime        wait until this value is there (or a value behind it is)
+    until admin GET /api/job job.lastPrintTime        wait until this value is there, or is the one that follows it;
+                                                      ``status`` is the answer's own
     admin POST /api/job {"command": "start"}          a request, by whom, with JSON
     guest POST /api/login form:user=a&pass=b          a form, or `raw:<content type>:<body>`
     admin POST /api/files/local parts:path=x;file=@small.gcode;print=true
@@ -209,6 +210,8 @@ class Player:
         while True:
             answer = await self._clients[by].get(path)
             found = _at(answer.json(), where) if answer.status_code == 200 else None
+            if where == "status":
+                found = answer.status_code
             if found == wanted if wanted is not None else found is not None:
                 return
             if time.monotonic() > end:
@@ -256,6 +259,8 @@ def _at(tree: Any, where: str) -> Any:
 _HEADERS_KEPT: Final = ("location", "content-disposition", "content-range", "access-control-allow-origin")
 _PRESENCE: Final = ("etag", "last-modified", "retry-after")
 
+_PATH: Final = re.compile(r"^/(?:home|root|tmp|usr|opt|var|dev/tty)\S*")
+"""Where something lies on the computer of the server."""
 _NUMBERS: Final = frozenset(
     {
         *{"actual", "averagePrintTime", "bytes", "completion", "date", "depth", "entropy", "estimatedPrintTime"},
@@ -265,6 +270,10 @@ _NUMBERS: Final = frozenset(
 )
 _TEXTS: Final = frozenset({"error", "message", "description", "confirm", "reason", "_credentials_seen", "faq"})
 _SECRETS: Final = frozenset({"api_key", "apikey", "session", "app_token", "user_token", "key_secret"})
+_OF_THE_HOST: Final = frozenset({"systeminfo", "usage", "pip"})
+"""What is in these tells of the computer, and not of the API."""
+_NOT_OURS: Final = frozenset({"virtual_printer", "pluginmanager", "classicwebcam", "backup", "gcodeviewer"})
+"""Settings and steps of plugins, of which only the presence is looked at."""
 _BY_PROFILE: Final = frozenset({"averagePrintTime", "lastPrintTime"})
 
 
@@ -300,11 +309,15 @@ def answer_of(answer: httpx.Response, base: str, kept: Mapping[str, str], prints
 
 
 def _body(value: Any, name: str, base: str, kept: Mapping[str, str]) -> Any:
+    if name in _NOT_OURS and isinstance(value, dict):
+        return "<object>"
     if isinstance(value, dict):
-        inner = name if name in _BY_PROFILE else None
+        inner = name if name in _BY_PROFILE | _OF_THE_HOST else None
         return {_text(key, base, kept): _body(each, inner or key, base, kept) for key, each in value.items()}
     if isinstance(value, list):
         return [_body(each, name, base, kept) for each in value]
+    if name in _OF_THE_HOST:
+        return "<any>"
     if isinstance(value, bool) or value is None:
         return value
     if isinstance(value, int | float):
@@ -328,7 +341,9 @@ def _text(text: str, base: str, kept: Mapping[str, str]) -> str:
     for value, placeholder in kept.items():
         if len(value) > 5:
             text = text.replace(value, placeholder)
-    return text.replace(base, "<base>")
+    if re.fullmatch("[0-9A-Fa-f]{32}", text):
+        return "<key>"
+    return _PATH.sub("<path>", text.replace(base, "<base>"))
 
 
 # What is different

@@ -11,11 +11,8 @@ import pytest
 from tests.captures.recorded import CAPTURES, Known, capture
 from tests.replay_captures import replayed
 
-PENDING = {"access", "command", "login", "sd", "settings", "slicing", "system", "timelapse", "util", "version"}
-"""Not whole here yet."""
 
-
-@pytest.mark.parametrize("name", sorted(set(CAPTURES) - PENDING))
+@pytest.mark.parametrize("name", CAPTURES)
 async def test_we_answer_as_octoprint_did(name: str, tmp_path: Path) -> None:
     known = Known(name)
     new = {title: known.new(title, unlike) for title, unlike, _, _ in await replayed(capture(name), tmp_path / "data")}
