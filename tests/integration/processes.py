@@ -98,11 +98,12 @@ class Host:
     settings: str
     url: str = ""
     key: str = ""
+    door: int = 0  # where clients of OctoPrint look
 
     def __post_init__(self) -> None:
         self.data, self._config = self.folder / "data", self.folder / "polyhost.toml"
         self.folder.mkdir(parents=True, exist_ok=True)
-        self._config.write_text("[doors]\noctoprint = 0\n" + self.settings)
+        self._config.write_text(f"[doors]\noctoprint = {self.door}\n" + self.settings)
         made = polyhost("init", "--data", str(self.data), "--json")
         self.key = json.loads(made.stdout)["api_key"]
         self._server: subprocess.Popen[bytes] | None = None
@@ -202,8 +203,8 @@ def base(printer: str) -> str:
 
 
 @contextlib.contextmanager
-def host(folder: Path, settings: str) -> Iterator[Host]:
-    running = Host(folder, settings)
+def host(folder: Path, settings: str, door: int = 0) -> Iterator[Host]:
+    running = Host(folder, settings, door=door)
     try:
         running.start()
         yield running
