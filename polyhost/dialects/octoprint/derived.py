@@ -24,9 +24,11 @@ COMMANDS: Final = {
     "M80": "PowerOn",
     "M81": "PowerOff",
 }
-_COMMAND: Final = re.compile(r"(?:N\d+\s*)?([GMT])0*(\d+)(?![\d.])([^*;]*)")
-_Z: Final = re.compile(r"Z\s*([+-]?\d*\.?\d+)")
-_POSITION: Final = re.compile(r"X:([+-]?[\d.]+) Y:([+-]?[\d.]+) Z:([+-]?[\d.]+)(?: E:([+-]?[\d.]+))?")
+_COMMAND: Final = re.compile(r"(?:N\d+\s*)?([GMT])0*(\d{1,4})(?![\d.])([^*;]*)", re.ASCII)
+_Z: Final = re.compile(r"Z\s*([+-]?\d*\.?\d+)", re.ASCII)
+_POSITION: Final = re.compile(
+    r"X:(-?\d+(?:\.\d+)?) Y:(-?\d+(?:\.\d+)?) Z:(-?\d+(?:\.\d+)?)(?: E:(-?\d+(?:\.\d+)?))?", re.ASCII
+)
 _MOVES: Final = frozenset({"G0", "G1", "G2", "G3"})
 
 
