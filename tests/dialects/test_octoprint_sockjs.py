@@ -210,7 +210,6 @@ async def test_octorest_listens_to_a_stream(served: Served) -> None:
 
 
 async def test_octorest_listens_to_a_socket(served: Served) -> None:
-    """It never hangs up by itself; the end of the server does that."""
     heard: queue.SimpleQueue[str] = queue.SimpleQueue()
     handler = octorest.WebSocketEventHandler(
         f"http://127.0.0.1:{served.port}", on_message=lambda _, message: heard.put(next(iter(message)))
@@ -219,3 +218,7 @@ async def test_octorest_listens_to_a_socket(served: Served) -> None:
     assert await asyncio.to_thread(heard.get, True, 10) == "connected"
     handler.send({"auth": await served_session(served, Role.VIEWER)})
     assert await asyncio.to_thread(heard.get, True, 10) == "history"
+    connection = handler.socket.sock
+    connection.send_close()
+    await asyncio.to_thread(handler.thread.join, 10)
+    connection.shutdown()
