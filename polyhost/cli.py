@@ -37,6 +37,7 @@ over_host(_printers, "send", printers.send)
 over_host(_printers, "console", printers.console)
 over_host(_printers, "log", printers.log)
 over_host(_printers, "temp", printers.temp)
+over_host(_printers, "answer", printers.answer)
 over_host(_printers, "stop", printers.stop)
 app.add_typer(_printers, name="printers")
 

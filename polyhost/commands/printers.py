@@ -97,6 +97,9 @@ def show_(client: Client, printer: PrinterName) -> None:
         ("selected", view.selected or "-"),
         ("print", progress_line(view.run, time.time(), 100) if view.run else "-"),
     ]
+    if view.prompt is not None:
+        choices = ", ".join(f"{number}: {choice}" for number, choice in enumerate(view.prompt.choices))
+        lines.append(("asks", f"{view.prompt.text} ({choices}); polyhost printers answer {view.slug} NUMBER"))
     width = max(len(name) for name, _ in lines)
     for name, words in lines:
         show(f"{name.ljust(width)}  {printable(words)}")
@@ -227,6 +230,16 @@ def target_of(text: str) -> tuple[str, float]:
     if not equals or not heater or not math.isfinite(target):
         raise Malformed(f"{text!r} is no target; write hotend=215, bed=60 or chamber=off")
     return heater, target
+
+
+def answer(
+    client: Client,
+    printer: PrinterName,
+    choice: Annotated[int, typer.Argument(help="The number of the choice, as `show` lists them.", min=0)],
+) -> None:
+    """Answer what a machine asks."""
+    client.post(f"/printers/{segment(printer)}/prompt", {"choice": choice})
+    say(f"{printer} is told")
 
 
 def stop(client: Client, printer: PrinterName) -> None:

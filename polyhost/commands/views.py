@@ -31,6 +31,11 @@ class RunView(msgspec.Struct, frozen=True):
         return self.state in ENDED
 
 
+class PromptView(msgspec.Struct, frozen=True):
+    text: str
+    choices: tuple[str, ...] = ()
+
+
 class PrinterView(msgspec.Struct, frozen=True):
     slug: str
     name: str
@@ -42,6 +47,7 @@ class PrinterView(msgspec.Struct, frozen=True):
     heaters: dict[str, Temperature] = {}
     selected: str = ""
     run: RunView | None = None
+    prompt: PromptView | None = None
 
 
 class AnalysisView(msgspec.Struct, frozen=True):

@@ -288,9 +288,14 @@ class Printers:
         if p.locked:
             raise NotNow(f"{p.slug} is named in the settings file; change it there")
         config.check_printer(wanted)
-        others = (other.settings for other in self._printers.values() if other is not p)
-        if other := config.on_the_port_of(wanted, others):
-            raise NotNow(f"port {wanted.port} is that of the printer {other.slug!r} already")
+        self._check_port_is_free(p, wanted)
+
+    def _check_port_is_free(self, p: Printer, wanted: config.Printer) -> None:
+        """`NotNow` when the port in `wanted` is another printer's, by its settings or since it is connected there."""
+        for other in self._printers.values():
+            there = msgspec.structs.replace(other.settings, port=other.snapshot.port or other.settings.port)
+            if other is not p and config.on_the_port_of(wanted, (other.settings, there)):
+                raise NotNow(f"port {wanted.port} is that of the printer {other.slug!r} already")
 
     async def keep_settings(self, p: Printer, wanted: config.Printer) -> None:
         """Make `wanted` the settings of `p`, if they differ; for whoever holds `changing` and asked for the right."""
@@ -354,6 +359,8 @@ class Printers:
                 await self.keep_book(p, msgspec.structs.replace(p.book, preferred=preferred, current=chosen))
             await p.driver.connect(port or None, baud or None)
 
+        if port:
+            self._check_port_is_free(p, msgspec.structs.replace(p.settings, port=port))
         await unbroken(connect())
 
     async def disconnect(self, p: Printer, by: Caller) -> None:

@@ -188,6 +188,22 @@ def test_a_serial_log_is_written_while_it_is_on(polyhost: Polyhost, host: Host) 
     assert polyhost("printers", "log", "virtual-1", "maybe").code == 2
 
 
+def test_what_a_printer_asks_is_shown_and_answered(polyhost: Polyhost) -> None:
+    def asks() -> dict[str, object] | None:
+        prompt: dict[str, object] | None = polyhost("printers", "show", "virtual-1", "--json").json["prompt"]
+        return prompt
+
+    assert polyhost("printers", "send", "virtual-1", "M600").code == 0
+    _wait(asks)
+    assert "click to continue (0: Continue)" in polyhost("printers", "show", "virtual-1").out
+    assert polyhost("printers", "answer", "virtual-1", "1").code == 2
+    assert polyhost("printers", "answer", "virtual-1", "0").err == "virtual-1 is told\n"
+    assert asks() is None
+    assert "asks nothing" in polyhost("printers", "answer", "virtual-1", "0").err
+    polyhost("printers", "send", "virtual-1", "M117 it goes on")
+    _wait(lambda: "M117 it goes on" in polyhost("printers", "console", "virtual-1").out)
+
+
 def test_what_is_sent_is_in_the_console(polyhost: Polyhost) -> None:
     assert polyhost("printers", "send", "virtual-1", "M117 hello", "G28").code == 0
     _wait(lambda: "M117 hello" in polyhost("printers", "console", "virtual-1").out)

@@ -128,6 +128,7 @@ class TestPrinters:
         assert {"position", "tool", "fan", "selected", "locked", "run"} <= set(view)
         assert view["heaters"]["tool0"] == {"actual": 21.5, "target": 0.0, "power": None}
         assert view["run"] is None
+        assert view["prompt"] is None
 
 
 class TestRuns:

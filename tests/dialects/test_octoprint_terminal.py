@@ -8,6 +8,7 @@ import pytest
 
 from polyhost.core.errors import Malformed
 from polyhost.core.events import HostActionRequested
+from polyhost.core.printer import Cause, PrinterState
 from polyhost.core.user import Role
 from polyhost.dialects.octoprint.terminal import filled
 from polyhost.services.accounts import LOCAL
@@ -101,3 +102,23 @@ async def test_notices_are_read_and_cleared(one: Hosted) -> None:
         assert (await viewer.post(NOTICES, json={"command": "clear"})).status_code == 403
         assert (await client.post(NOTICES, json={"command": "clear"})).status_code == 204
         assert (await client.get(NOTICES)).json() == {"notifications": []}
+
+
+@pytest.mark.parametrize(
+    ("state", "cause", "reason", "consequence"),
+    [
+        (PrinterState.FAULTED, Cause.EMERGENCY, "firmware", "emergency"),
+        (PrinterState.FAULTED, Cause.FIRMWARE, "firmware", "disconnect"),
+        (PrinterState.UNREACHABLE, Cause.RESEND, "resend", "disconnect"),
+        (PrinterState.UNREACHABLE, Cause.TIMEOUT, "timeout", "disconnect"),
+        (PrinterState.UNREACHABLE, None, "connection", "disconnect"),
+    ],
+)
+async def test_the_last_error_says_why(
+    one: Hosted, state: PrinterState, cause: Cause | None, reason: str, consequence: str
+) -> None:
+    async with one.client(role=Role.VIEWER) as client:
+        assert (await client.get("/api/printer/error")).json() == {"error": "", "reason": ""}
+        one.machine.say(state=state, fault="it said so", cause=cause)
+        told = (await client.get("/api/printer/error")).json()
+        assert told == {"error": "it said so", "reason": reason, "consequence": consequence}

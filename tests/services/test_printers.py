@@ -165,6 +165,20 @@ async def test_the_link(world: World) -> None:
         await world.printers.connect(p, None, -1, OPERATOR)
 
 
+async def test_a_port_is_one_printers_also_when_it_is_connected_there(tmp_path: Path) -> None:
+    async with living(World(tmp_path, printers=())) as world:
+        one = await world.printers.add(config.Printer("one", "serial", port="/dev/tty-one"), ADMIN)
+        two = await world.printers.add(config.Printer("two", "serial", port="/dev/tty-two"), ADMIN)
+        for taken, of in (("/dev/tty-one", two), ("/dev/../dev/tty-two", one)):
+            with pytest.raises(NotNow, match="is that of the printer"):
+                await world.printers.connect(of, taken, None, OPERATOR)
+        world.drivers["one"].say(port="/dev/tty-three")  # a person connected it there
+        with pytest.raises(NotNow, match="'one'"):
+            await world.printers.connect(two, "/dev/tty-three", None, OPERATOR)
+        assert world.drivers["two"].told == []
+        await world.printers.connect(two, "/dev/tty-two", None, OPERATOR)
+
+
 async def test_printers_come_and_go(tmp_path: Path) -> None:
     async with living(World(tmp_path)) as world:
         with world.bus.listen() as heard:

@@ -202,6 +202,19 @@ def _run(call: Call) -> Encoded:
     return encoded(view_of_run(call.host, run))
 
 
+class Answer(msgspec.Struct):
+    """Which of the choices of `PrinterView.prompt`, counted from 0."""
+
+    choice: int
+
+
+@routes.post("/native/v1/printers/{slug}/prompt", needs=Permission.CONTROL)
+async def answer_prompt(call: Call) -> Encoded:
+    wanted = await call.body(Answer)
+    await call.host.prompts.answer(call.printer, wanted.choice, by=call.caller)
+    return no_content()
+
+
 @routes.get("/native/v1/printers/{slug}/console", needs=Permission.LOOK)
 async def console(call: Call) -> Encoded:
     lines = call.host.printers.console(call.printer)

@@ -34,6 +34,13 @@ class RunView(msgspec.Struct, frozen=True):
     resumed_from: str
 
 
+class PromptView(msgspec.Struct, frozen=True):
+    """What the firmware asks, and what may be answered."""
+
+    text: str
+    choices: tuple[str, ...]
+
+
 class PrinterView(msgspec.Struct, frozen=True):
     slug: str
     name: str
@@ -55,6 +62,7 @@ class PrinterView(msgspec.Struct, frozen=True):
     locked: bool
     listen: int
     run: RunView | None
+    prompt: PromptView | None = None
 
 
 class AnalysisView(msgspec.Struct, frozen=True):
@@ -110,12 +118,13 @@ def view_of_run(host: Host, run: Run) -> RunView:
 
 
 def view_of_printer(host: Host, printer: Printer) -> PrinterView:
-    snapshot, run = printer.snapshot, host.runs.last(printer)
+    snapshot, run, asked = printer.snapshot, host.runs.last(printer), host.prompts.open_prompt(printer)
     return PrinterView(
         *(printer.slug, printer.name, printer.driver_name, snapshot.state, snapshot.fault, snapshot.port),
         *(snapshot.baud, snapshot.firmware, snapshot.heaters, snapshot.position, snapshot.homed, snapshot.tool),
         *(snapshot.fan, snapshot.feedrate_factor, snapshot.flow_factor, snapshot.hot, printer.selected),
         *(printer.locked, printer.listen, view_of_run(host, run) if run is not None else None),
+        prompt=PromptView(asked.text, asked.choices) if asked is not None else None,
     )
 
 

@@ -53,6 +53,11 @@ statuses, fields and kinds of numbers, except where we differ on purpose:
   print is not in it.  A print that goes on without the server is recorded on when it is back.
 - Movies are named without the server's folders in events.  Of the prints of one printer the last fifty are kept
   without a movie, not those of a week.  ``render`` of what is not there is 404; an unknown ``type`` is 400.
+- A script of the settings that cannot be rendered is 400 when it is set, with its name and line; upstream sends
+  nothing of it when its time comes. ``beforeToolChange`` and ``afterToolChange`` are sent when the tool really changes.
+- A target beyond the profile is not sent: typed or in a script it is 400, a file that has one ends as failed.
+- An ``Error:`` that a damaged line may have made is told and ends nothing; one about heat ends everything, whatever the
+  settings say.
 - Slashes may be doubled, and one may end a path.
 - ``/api/printer/heater`` and ``/feeder`` are there, and ``/api/printer/sd`` is open, as in the first version.
 """
