@@ -52,12 +52,12 @@ class Cards:
 
     def check_used(self, p: Printer) -> None:
         """`NotFound` when the owner does not want the card used."""
-        if not p.snapshot.card_used:
+        if not p.uses_card:
             raise NotFound(f"the card of {p.slug} is not used: SD support is disabled")
 
     def files(self, p: Printer) -> Sequence[CardFile]:
         """G-code on the card, as it was listed last; none while it is not initialised."""
-        if not (p.snapshot.card_used and p.snapshot.sd_ready):
+        if not (p.uses_card and p.snapshot.sd_ready):
             return ()
         return [file for file in p.card if is_gcode(file.name)]
 
@@ -87,7 +87,7 @@ class Cards:
 
     async def look_again(self, p: Printer) -> None:
         """List the card anew if that can be now; for whoever may look."""
-        if p.snapshot.card_used and p.is_operational and p.snapshot.sd_ready and not self._busy(p):
+        if p.uses_card and p.is_operational and p.snapshot.sd_ready and not self._busy(p):
             await p.driver.refresh_card()
 
     async def delete(self, p: Printer, name: str, by: Caller) -> None:

@@ -84,6 +84,7 @@ class Printer:
         self.driver = driver
         self.locked = locked
         self.book = ProfileBook()
+        self.handling = Handling()  # as its holder was told last to treat it
         self.shown_name = ""  # where the settings file names the printer, and a person called it otherwise
         self.snapshot = driver.snapshot
         self.selected = ""  # the path chosen for the next run
@@ -123,6 +124,11 @@ class Printer:
     def is_operational(self) -> bool:
         """Whether its firmware answers."""
         return self.snapshot.state is PrinterState.READY
+
+    @property
+    def uses_card(self) -> bool:
+        """Whether its owner wants its own card used; what was set counts before its holder says so."""
+        return self.handling.card and self.snapshot.card_used
 
     @property
     def run_state(self) -> RunState | None:
@@ -318,6 +324,7 @@ class Printers:
     async def configure(self, p: Printer) -> None:
         """Tell the machine's holder how it is to be treated; a holder that cannot be reached hears it when it can."""
         handling = Handling(p.profile) if self.treatment is None else await self.treatment.handling_of(p)
+        p.handling = handling
         with contextlib.suppress(LinkLost):
             await p.driver.configure(handling)
 

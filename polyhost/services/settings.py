@@ -12,6 +12,7 @@ from enum import Enum
 from typing import Final, Self, TypeVar
 
 import msgspec
+from msgspec import UNSET, UnsetType
 
 from polyhost.core.controls import Control, checked_controls
 from polyhost.core.errors import Malformed, NotAllowed
@@ -50,7 +51,7 @@ class Preset(msgspec.Struct, frozen=True):
     name: str
     extruder: float | None = None
     bed: float | None = None
-    chamber: float | None = None
+    chamber: float | UnsetType | None = UNSET  # for clients that speak of chambers
 
 
 class Presets(msgspec.Struct, frozen=True):
@@ -62,7 +63,7 @@ class Presets(msgspec.Struct, frozen=True):
         for preset in self.presets:
             checked_text(preset.name, "the name of a temperature preset")
             for celsius in (preset.extruder, preset.bed, preset.chamber):
-                if celsius is not None and not 0 <= celsius <= HOTTEST:
+                if isinstance(celsius, float) and not 0 <= celsius <= HOTTEST:
                     raise Malformed(f"the preset {preset.name!r} is of 0 to {HOTTEST:g} °C, not {celsius:g}")
         return self
 
@@ -211,6 +212,8 @@ class Settings:
             if section != self.get(type(section), p):
                 changed.setdefault(_owner(type(section), p), []).append(section)
         await self._preferences.put_all(changed)
+        if any(isinstance(section, MachineOptions) for section in changed.get(p.slug, ())):
+            await self._printers.configure(p)
         if p.locked:
             p.shown_name = self.get(Appearance, p).name
 

@@ -88,3 +88,50 @@ async def test_home_assistant_sees_and_steers(served: Served) -> None:
         await client.cancel_job()
         await one.ended()
         await client.disconnect()
+
+
+async def test_octorest_sets_the_host_up(served: Served) -> None:
+    one = served.one
+
+    async def do(call: Callable[..., T], *arguments: Any, **named: Any) -> T:
+        return await asyncio.to_thread(call, *arguments, **named)
+
+    client = await do(OctoRest, url=f"http://127.0.0.1:{served.port}", apikey=one.keys[Role.ADMINISTRATOR])
+    await do(client.add_printer_profile, {"profile": {"id": "two", "name": "Two", "extruder": {"count": 2}}})
+    await do(client.update_printer_profile, "two", {"profile": {"name": "Two tools"}})
+    assert (await do(client.printer_profile, "two"))["name"] == "Two tools"
+    await do(client.connect, printer_profile="two", save=True)
+    assert one.machine.handling.profile.extruders == 2
+    await do(client.tool_target, {"tool1": 200})
+    assert one.machine.sent[-1] == "M104 T1 S200"
+    with pytest.raises(RuntimeError, match="current profile"):
+        await do(client.delete_printer_profile, "two")
+    await do(client.connect, printer_profile="_default", save=True)
+    await do(client.delete_printer_profile, "two")
+    assert list((await do(client.printer_profiles))["profiles"]) == ["_default"]
+    presets = [{"name": "PETG", "extruder": 230, "bed": 80}]
+    controls = [{"name": "Lights", "command": "M42 P4 S255"}]
+    told = await do(client.settings, {"temperature": {"profiles": presets}, "controls": controls})
+    assert told["temperature"]["profiles"] == presets
+    assert (await do(client.settings))["controls"] == controls
+    assert await do(client.custom_control_request) == {"controls": controls}
+    assert await do(client.fetch_templates) == {"order": {}}
+    key = (await do(client.regenerate_apikey))["apikey"]
+    async with one.client(key=key) as ours:
+        assert (await ours.get("/api/version")).status_code == 200
+    await do(client.session.close)
+
+
+async def test_home_assistant_knows_a_printer_again_and_sees_its_webcam(served: Served) -> None:
+    one = served.one
+    camera = {"streamUrl": "http://cam/stream", "snapshotUrl": "http://cam/shot.jpg", "webcamEnabled": True}
+    async with one.client(role=Role.ADMINISTRATOR) as ours:
+        await ours.post("/api/settings", json={"webcam": camera})
+    async with aiohttp.ClientSession() as session:
+        client = OctoprintClient(host="127.0.0.1", session=session, port=served.port, ssl=False, path="/")
+        client.set_api_key(served.key)
+        discovery = await client.get_discovery_info()
+        assert discovery.upnp_uuid == one.host.discovery.uuid_of(one.host.printers.default())
+        assert not (await client.get_tracking_info()).enabled
+        webcam = await client.get_webcam_info()
+        assert (webcam.internal_snapshot_url, webcam.stream_url) == ("http://cam/shot.jpg", "http://cam/stream")

@@ -120,7 +120,10 @@ SET = [
     (
         "temperature.profiles",
         [{"name": "PETG", "extruder": "230", "bed": 80.5, "chamber": None}, {"name": "PC", "chamber": 60, "new": 1}],
-        [{"name": "PETG", "extruder": 230, "bed": 80.5}, {"name": "PC", "extruder": None, "bed": None, "chamber": 60}],
+        [
+            {"name": "PETG", "extruder": 230, "bed": 80.5, "chamber": None},
+            {"name": "PC", "extruder": None, "bed": None, "chamber": 60},
+        ],
     ),
     ("temperature.profiles", [], []),
     ("terminalFilters", [{"name": "a", "regex": "b+"}], [{"name": "a", "regex": "b+"}]),
@@ -353,7 +356,9 @@ async def test_options_of_the_machine_reach_its_holder(own: Hosted, client: http
         handling = await own.host.treatment.handling_of(own.host.printers.default())
         assert handling.on_error is on_error
     await client.post(PATH, json={"feature": {"sdSupport": False}})
-    assert not (await own.host.treatment.handling_of(own.host.printers.default())).card
+    assert not own.machine.handling.card
+    assert (await client.get("/api/printer/sd")).status_code == 404
+    assert "sd" not in (await client.get("/api/printer")).json()
 
 
 async def test_further_ports_are_offered(client: httpx.AsyncClient) -> None:

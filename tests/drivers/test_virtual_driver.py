@@ -8,7 +8,11 @@ import pytest
 
 from polyhost import config
 from polyhost.core.errors import NotFound
+from polyhost.core.handling import Handling
+from polyhost.core.ports import LinkSettings
+from polyhost.core.printer import PrinterProfile
 from polyhost.drivers.virtual import VirtualDriver
+from polyhost.engine.messages import VirtualLink
 from tests.drivers.card_contract import CardContract
 from tests.drivers.contract import DriverContract
 from tests.drivers.rigs import QUESTIONS, Ear, pool_in, ready, running
@@ -47,3 +51,17 @@ class TestVirtualDriver(DriverContract, CardContract):
     async def test_an_unknown_fault_names_those_that_are(self, rig: VirtualRig) -> None:
         with pytest.raises(NotFound, match="thermal"):
             await rig.misbehave("bad luck")
+
+    async def test_the_machine_has_the_shape_of_its_profile_from_the_next_connect(self, rig: VirtualRig) -> None:
+        profile = PrinterProfile(extruders=2, heated_chamber=True)
+        await rig.driver.configure(Handling(profile))
+        await rig.driver.connect()
+        await rig.ear.until(lambda: {"tool0", "tool1", "chamber"} <= rig.driver.snapshot.heaters.keys())
+
+    async def test_what_is_set_of_the_link_is_told_to_who_holds_it(self, rig: VirtualRig) -> None:
+        await rig.driver.relink(LinkSettings(autoconnect=False, window_lines=3, speed=200.0))
+        machine = rig.driver.machine
+        assert (machine.autoconnect, machine.window_lines) == (False, 3)
+        assert machine.link == VirtualLink(200.0)
+        await rig.driver.connect()
+        await ready(rig.driver, rig.ear)

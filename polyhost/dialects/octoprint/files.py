@@ -240,7 +240,7 @@ async def _library(call: Call, *, with_card: bool = False) -> Encoded:
         printer = None  # a key for another printer: the library is everybody's, this card is not
     if printer is not None:
         await _look_again(call)
-    made_of = (files.revision, printer and (printer.card, printer.snapshot.sd_ready, printer.snapshot.card_used))
+    made_of = (files.revision, printer and (printer.card, printer.snapshot.sd_ready, printer.uses_card))
 
     def make() -> Listing:
         entries: list[object] = [*entries_of(call.host, files.tree(), base, deep=deep, has_gcode=has_gcode)]
@@ -389,7 +389,7 @@ async def _unselect(call: Call, path: str) -> None:
 
 async def _upload_to_card(call: Call, path: str, select: bool, print_it: bool) -> Encoded:
     cards, printer = call.host.cards, call.printer
-    if not printer.snapshot.card_used:
+    if not printer.uses_card:
         raise Malformed("Invalid command, SD support is disabled")
     cards.check_upload(printer, call.caller)
     may = call.caller.may(Permission.PRINT, printer.slug)

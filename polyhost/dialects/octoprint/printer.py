@@ -52,7 +52,7 @@ async def printer_state(call: Call) -> Encoded:
     offsets = call.host.printers.offsets(printer)
     return call.latest.get(
         ("octoprint printer", printer.slug),
-        (printer.snapshot, printer.run_state, printer.profile, offsets),
+        (printer.snapshot, printer.run_state, printer.profile, printer.uses_card, offsets),
         lambda: encoded(_state(call, printer)),
     )
 
@@ -61,7 +61,7 @@ def _state(call: Call, printer: Printer) -> PrinterAnswer:
     without = {name.strip() for name in call.query.get("exclude", "").split(",")}
     return PrinterAnswer(
         UNSET if "temperature" in without else _temperatures(call, printer, None),
-        UNSET if "sd" in without or not printer.snapshot.card_used else Sd(printer.snapshot.sd_ready),
+        UNSET if "sd" in without or not printer.uses_card else Sd(printer.snapshot.sd_ready),
         UNSET if "state" in without else state_of(printer),
     )
 

@@ -132,7 +132,7 @@ def scripts_of(host: Host, printer: Printer) -> dict[str, str]:
 
 
 def preset_of(preset: section.Preset) -> tree.Preset:
-    chamber = UNSET if preset.chamber is None else _plain(preset.chamber)
+    chamber = UNSET if preset.chamber is UNSET else _plain(preset.chamber)
     return tree.Preset(preset.name, _plain(preset.extruder), _plain(preset.bed), chamber)
 
 
@@ -155,13 +155,18 @@ def hash_of(host: Host, printer: Printer) -> str:
 
 @routes.get("/api/settings", needs=Permission.LOOK)
 async def settings(call: Call) -> Encoded:
+    answer, etag = _told(call)
+    if unchanged(call.headers, etag) and not call.flag("force"):
+        return not_modified([(b"etag", etag.encode())])
+    return answer
+
+
+def _told(call: Call) -> tuple[Encoded, str]:
+    """The whole tree as the caller may see it, and its ETag."""
     answer = encoded(tree_of(call.host, call.printer, call.caller))
     etag = f'"{hashlib.sha1(answer.body, usedforsecurity=False).hexdigest()}"'
-    tag = (b"etag", etag.encode())
-    if unchanged(call.headers, etag) and not call.flag("force"):
-        return not_modified([tag])
-    answer.headers.append(tag)
-    return answer
+    answer.headers.append((b"etag", etag.encode()))
+    return answer, etag
 
 
 @routes.get("/api/settings/templates", needs=Permission.SETTINGS)
@@ -180,7 +185,8 @@ async def controls(call: Call) -> Controls:
 @routes.post("/api/settings", needs=Permission.SETTINGS)
 async def change(call: Call) -> Encoded:
     await set_all(call.host, call.printer, await call.body(dict[str, Any]), call.caller)
-    return encoded(tree_of(call.host, call.printer, call.caller))
+    answer, _ = _told(call)
+    return answer
 
 
 async def set_all(host: Host, printer: Printer, given: Mapping[str, Any], by: Caller) -> None:
@@ -299,9 +305,12 @@ def wanted_scripts(was: tree.Tree, wanted: tree.Settable, own: GcodeScripts) -> 
 
 
 def core_preset_of(preset: tree.Preset) -> section.Preset:
-    chamber = None if preset.chamber is UNSET else preset.chamber
-    celsius = (None if value is None else float(value) for value in (preset.extruder, preset.bed, chamber))
-    return section.Preset(preset.name, *celsius)
+    chamber = UNSET if preset.chamber is UNSET else _celsius(preset.chamber)
+    return section.Preset(preset.name, _celsius(preset.extruder), _celsius(preset.bed), chamber)
+
+
+def _celsius(value: tree.Number | None) -> float | None:
+    return None if value is None else float(value)
 
 
 def settings_of(was: tree.Tree, wanted: tree.Settable, printer: Printer) -> config.Printer:
