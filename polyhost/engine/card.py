@@ -159,7 +159,15 @@ class Card:
 
     def end_writing(self) -> Sequence[bytes]:
         """What goes before any question on a new link: a board that was not reset may still write what it hears."""
-        return (b"M29",) if self.unfinished else ()
+        return (b"M29", b"M29") if self.unfinished else ()  # the first may be glued to what was cut off
+
+    def use(self, used: bool) -> None:
+        """Its owner wants it used from now on, or not."""
+        if used:
+            self.greeted()
+        else:
+            self.give_up("the card is not to be used any more")
+            self._told(())
 
     def _initialise(self) -> None:
         if not self.prints_by_itself:

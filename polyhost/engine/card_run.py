@@ -2,7 +2,7 @@
 
 Scripts, pauses and ends are those of any run (`run.FileRun`).  How far it is comes from ``M27``; that it is done from
 ``Done printing file`` alone.  A print that goes on in the machine has no owner when its engine or its link is gone, so
-it is stopped before the heaters are switched off (docs/decisions).  Protocol: Marlin's M23 to M27.
+it is stopped before the heaters are switched off (docs/decisions/0007).  Protocol: Marlin's M23 to M27.
 """
 
 import io
@@ -68,6 +68,11 @@ class CardRun(FileRun):
             self._select()
         else:
             self._break(self._refused or f"the firmware does not say that it has opened {self.order.name}")
+
+    def _started(self) -> None:
+        super()._started()
+        if self._done:  # a short file
+            self._finish()
 
     def pause(self, *, quietly: bool = False) -> None:
         self._quietly = quietly

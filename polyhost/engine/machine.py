@@ -27,7 +27,7 @@ from polyhost.core.file import LayerIndex
 from polyhost.core.job import RunState
 from polyhost.core.ports import Clock, RunOrder
 from polyhost.core.printer import Cause, PrinterState, Snapshot
-from polyhost.engine import heaters
+from polyhost.engine import card_run, heaters
 from polyhost.engine.card import Card
 from polyhost.engine.card_run import CardRun
 from polyhost.engine.connection import Connection
@@ -109,7 +109,10 @@ class Machine:
         """Take over changed settings."""
         if settings.link != self.settings.link:
             self.connection.settings = settings.link
+        was_used = self.settings.handling.card
         self.settings = settings
+        if was_used != settings.handling.card and self.connection.state is PrinterState.READY:
+            self.card.use(settings.handling.card)
         self._keep()
 
     async def connect(self, port: str, baud: int) -> None:
@@ -328,12 +331,12 @@ class Machine:
     def begun(self) -> None:
         session = self.conversation.session
         session.on_line = self._on_line
+        # Ahead of everything, unnumbered: it may be hot, or write what it hears to its card, and was not greeted yet.
+        first = [*self.card.end_writing()]
         if self._heat.hot:
-            # Ahead of everything, unnumbered: it may be hot and was not greeted yet.
-            stop = (b"M25",) if self.past_runs.left_on_card else ()
-            for command in (b"M108", *stop, *heaters.off_list(self.settings)):
-                session.emergency(command)
-        for command in self.card.end_writing():
+            stop = card_run.STOP if self.past_runs.left_on_card else ()
+            first += [b"M108", *stop, *heaters.off_list(self.settings)]
+        for command in first:
             session.emergency(command)
 
     def greeted(self) -> None:
@@ -431,7 +434,9 @@ class Machine:
             return  # the first words say it best
         link = self.connection.link
         if link is not None:
-            link.write(b"".join(command + b"\n" for command in heaters.off_list(self.settings)))
+            stop = card_run.STOP if self.running and isinstance(self.run, CardRun) else ()
+            link.write(b"".join(command + b"\n" for command in (*stop, *heaters.off_list(self.settings))))
+        self.card.link_lost(reason)
         self.conversation.drop(MachineFault(reason))
         self.connection.faulted(reason, cause)
         if self.run is not None and self.running:

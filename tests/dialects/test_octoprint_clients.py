@@ -9,6 +9,7 @@ import pytest
 from octorest import OctoRest
 from pyoctoprintapi import OctoprintClient
 
+from polyhost.core.card import CardFile
 from polyhost.core.user import Role
 from tests.web.hosting import GCODE, Hosted
 from tests.web.test_server import Served, serving
@@ -62,6 +63,32 @@ async def test_octorest_prints_a_file(served: Served, tmp_path: Any) -> None:
     with pytest.raises(RuntimeError, match="not operational"):
         await do(client.printer)
     await do(client.connect)
+    await do(client.session.close)
+
+
+async def test_octorest_uses_the_printers_card(served: Served) -> None:
+    one = served.one
+    one.machine.card = (CardFile("CUBE.GCO", 46, "cube.gcode"),)
+
+    async def do(call: Callable[..., T], *arguments: Any, **named: Any) -> T:
+        return await asyncio.to_thread(call, *arguments, **named)
+
+    client = await do(OctoRest, url=f"http://127.0.0.1:{served.port}", apikey=served.key)
+    await do(client.sd_init)
+    assert (await do(client.sd))["ready"]
+    await do(client.sd_refresh)
+    assert [file["name"] for file in (await do(client.files, location="sdcard"))["files"]] == ["cube.gco"]
+    assert (await do(client.files_info, "sdcard", "cube.gco"))["size"] == 46
+    await do(client.upload, ("part.gcode", GCODE), location="sdcard")
+    assert (await do(client.state)) == "Sending file to SD"
+    one.machine.end_transfer("done")
+    await do(client.select, "sdcard/part.gco", print=True)
+    assert (await do(client.state)) == "Printing from SD"
+    await do(client.cancel)
+    await one.ended()
+    await do(client.delete, "sdcard/part.gco")
+    await do(client.sd_release)
+    assert not (await do(client.sd))["ready"]
     await do(client.session.close)
 
 

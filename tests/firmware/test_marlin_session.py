@@ -20,8 +20,10 @@ from polyhost.firmware.marlin.replies import (
     HostAction,
     PositionReported,
     Reply,
+    SdFailed,
     SdFile,
     SdFilesListed,
+    SdWriteBegan,
     TemperaturesReported,
 )
 from polyhost.firmware.marlin.session import Lane, Session
@@ -247,6 +249,43 @@ def test_nothing_of_our_own_goes_into_a_file_on_the_card() -> None:
     assert CommandsDone("saved") in joined.replies
 
 
+def card_writer() -> LineFirmware:
+    """A firmware that writes what follows M28 to a file, up to M29; `executed` has all of it."""
+    firmware = LineFirmware()
+    firmware.answers[b"M28"] = lambda body: b"Writing to file: %b\nok\n" % body[4:]
+    firmware.answers[b"M29"] = lambda _: b"Done saving file.\nok\n"
+    return firmware
+
+
+def test_a_long_file_is_written_to_a_card_without_a_question_in_it() -> None:
+    joined = greeted(card_writer())
+    sent: list[str] = []
+    joined.session.on_line = lambda out, text: sent.append(text) if out else None
+    lines = [b"G1 X%d" % n for n in range(1500)]  # more than can be unconfirmed
+    joined.session.start_numbering()
+    joined.session.queue([b"M28 new.gco"], Lane.HOST)
+    joined.run_until(lambda: SdWriteBegan("new.gco") in joined.replies, 60.0)
+    began = len(sent)
+    joined.session.queue([*lines, b"M29"], Lane.FILE, "saved")
+    joined.run_until(lambda: CommandsDone("saved") in joined.replies, 60.0)
+    executed = joined.firmware.executed
+    assert executed[executed.index(b"M28 new.gco") + 1 :] == [*lines, b"M29"]
+    written = sent[began : next(n for n, text in enumerate(sent) if "M29" in text)]
+    assert not any("M105" in text for text in written)
+    assert 5 <= len(written) - len(lines) <= 10  # the last line again, every 200
+    assert joined.session.resends == 0
+
+
+def test_lines_are_asked_about_again_once_a_card_does_not_open() -> None:
+    firmware = LineFirmware()
+    firmware.answers[b"M28"] = lambda _: b"open failed, File: new.gco.\nok\n"
+    joined = greeted(firmware)
+    joined.session.queue([b"M28 new.gco"], Lane.HOST, "opened")
+    settle(joined)
+    assert CommandsDone("opened") in joined.replies
+    assert SdFailed("open failed, File: new.gco.") in joined.replies
+
+
 # Emergencies.
 
 
@@ -321,6 +360,19 @@ def test_a_card_is_listed_with_long_names() -> None:
     settle(joined)
     listed = SdFilesListed((SdFile("BENCHY~1.GCO", 3421903, "benchy 0.2mm.gcode"), SdFile("CUBE.GCO", 10233)))
     assert listed in joined.replies
+
+
+def test_a_card_is_listed_with_times() -> None:
+    firmware = LineFirmware()
+    firmware.answers[b"M20"] = lambda _: (
+        b'Begin file list\nBENCHY~1.GCO 3421903 0x55516A37 "benchy 0.2mm.gcode"\n'
+        b"CUBE.GCO 10233 0x0\nEnd file list\nok\n"
+    )
+    joined = greeted(firmware)
+    joined.session.queue([b"M20 L T"], Lane.HOST)
+    settle(joined)
+    benchy = SdFile("BENCHY~1.GCO", 3421903, "benchy 0.2mm.gcode", 0x55516A37)
+    assert SdFilesListed((benchy, SdFile("CUBE.GCO", 10233))) in joined.replies
 
 
 def test_what_firmware_says_in_between_is_passed_on() -> None:

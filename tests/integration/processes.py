@@ -178,8 +178,11 @@ class Host:
     def wait_ready(self, printer: str = "") -> None:
         until(lambda: self.state(printer) == "Operational", f"{printer or 'the printer'} to be operational")
 
-    def upload(self, name: str, content: bytes, printer: str = "", **fields: str) -> httpx.Response:
-        return self.client.post(f"{base(printer)}/api/files/local", data=fields, files={"file": (name, content)})
+    def upload(
+        self, name: str, content: bytes, printer: str = "", *, location: str = "local", **fields: str
+    ) -> httpx.Response:
+        place = f"{base(printer)}/api/files/{location}"
+        return self.client.post(place, data=fields, files={"file": (name, content)})
 
     def runs(self) -> list[dict[str, Any]]:
         history: list[dict[str, Any]] = self.get("/native/v1/runs")

@@ -23,8 +23,11 @@ statuses, fields and kinds of numbers, except where we differ on purpose:
   prints, so ``gcodeAnalysis`` is there within seconds, and ``analyse`` has nothing to add.
 - A print that is restarted counts as one that was not completed.
 - Copies make the folders they go into. ``DELETE`` and ``exists`` at an unknown location are 404 and 400.
-- Nothing is sent to the printer's own card: uploads and new folders there are 409 before they are read. There is no
-  slicer: ``slice`` of a file that is there is 415, whatever slicer it names.
+- A file goes to the printer's own card only while no heater is on (409), for nothing could switch one off meanwhile;
+  until it is there, commands, ``pause`` and jogging are 409, and ``cancel`` gives it up. What was written is held
+  against the card's list: it is there as it was sent, or ``TransferFailed`` and deleted. Deleting waits for the
+  firmware's answer. A file there is also found by its long name.
+- There is no slicer: ``slice`` of a file that is there is 415, whatever slicer it names.
 - Errors are JSON everywhere, where upstream has pages of HTML below ``/downloads/`` and for ``unselect``. A form of
   another content type than forms have is 415, a file without a name 400.
 - ``history`` of one heater has its ``time``, and ``/api/connection`` a rate for the virtual printer.

@@ -27,8 +27,9 @@ class CardEntry(msgspec.Struct, rename="camel"):
     type_path: tuple[str, ...] = ("machinecode", "gcode")
 
 
-def name_of(file: CardFile) -> str:
-    return file.name.removeprefix("/").lower()
+def card_path(name: str) -> str:
+    """The name of a file on the card, as it is shown."""
+    return name.removeprefix("/").lower()
 
 
 def card_url(base: str, name: str) -> str:
@@ -36,7 +37,7 @@ def card_url(base: str, name: str) -> str:
 
 
 def card_entry_of(file: CardFile, base: str) -> CardEntry:
-    name = name_of(file)
+    name = card_path(file.name)
     return CardEntry(
         name=name,
         display=file.long_name or name,

@@ -10,9 +10,11 @@ from typing import Any, Final
 import msgspec
 from msgspec import UNSET, UnsetType
 
+from polyhost.core.card import CardTransfer
 from polyhost.core.events import ConsoleLine
-from polyhost.core.job import RunState
+from polyhost.core.job import Run, RunState
 from polyhost.core.printer import PrinterState, TemperatureSample
+from polyhost.dialects.octoprint.card import card_path
 from polyhost.dialects.octoprint.job import Job, Progress, job_state_of
 from polyhost.dialects.octoprint.messages import Message, merged
 from polyhost.dialects.octoprint.states import State, state_of
@@ -107,11 +109,20 @@ def common_of(host: Host, printer: Printer) -> bytes:
             offsets={heater: celsius for heater, celsius in snapshot.offsets.items() if celsius},
             resends=Resends(resends, sent, resends * 100 // sent if sent else 0),
             markings=markings_of(printer.marks.since(now - MARKED_FOR_S)),
-            busy_files=[] if run is None else [Busy("local", run.path)],
+            busy_files=busy_files_of(run, printer.transfer),
             server_time=now,
             current_z=None if run is None else snapshot.position.z,
         )
     )
+
+
+def busy_files_of(run: Run | None, transfer: CardTransfer | None) -> list[Busy]:
+    """The files that may not be touched now."""
+    if transfer is not None:
+        return [Busy("local", transfer.path), Busy("sdcard", card_path(transfer.name))]
+    if run is None:
+        return []
+    return [Busy("sdcard", card_path(run.path)) if run.on_card else Busy("local", run.path)]
 
 
 def markings_of(marks: Sequence[Mark]) -> list[Marking]:

@@ -10,15 +10,17 @@ from typing import Any, Final
 import msgspec
 
 from polyhost.core import events as e
+from polyhost.core.card import found_on
 from polyhost.core.errors import NotFound
 from polyhost.core.file import File, is_gcode
 from polyhost.core.job import ENDED, Run, RunState
 from polyhost.core.printer import Cause, PrinterState, ToolPosition
 from polyhost.core.units import mm_min_from_mm_s, percent_from_fraction
 from polyhost.core.user import Permission
+from polyhost.dialects.octoprint.card import card_path
 from polyhost.dialects.octoprint.connection import current_of
 from polyhost.dialects.octoprint.metadata import analysis_of
-from polyhost.dialects.octoprint.states import LINK, RUN, fault_words
+from polyhost.dialects.octoprint.states import FROM_CARD, LINK, RUN, SENDING, fault_words
 from polyhost.dialects.octoprint.timelapse import pushed_config_of
 from polyhost.dialects.octoprint.webcam import PROVIDER
 from polyhost.services.host import Host
@@ -87,6 +89,8 @@ def events_of(notice: e.Event, about: About) -> Iterator[Told]:
             yield from _run(notice, about)
         case e.FileSelected(_, ""):
             yield Told("FileDeselected")
+        case e.FileSelected(_, path, True):
+            yield Told("FileSelected", _chosen_on_card(path, about))
         case e.FileSelected(_, path):
             yield Told("FileSelected", _chosen(path, about))
         case e.FileAdded(path):
@@ -118,10 +122,15 @@ def events_of(notice: e.Event, about: About) -> Iterator[Told]:
             payload = None if run is None or run.ended else _job(run)
             yield Told(f"GcodeScript{title}{'Finished' if finished else 'Running'}", payload)
         case e.CardTransferChanged(_, path, name, state, elapsed_s):
-            payload = {"local": path, "remote": name}
-            yield Told(
-                f"Transfer{state.capitalize()}", payload if state == "started" else {**payload, "time": elapsed_s}
-            )
+            payload = {"local": path, "remote": name.lower()}
+            if state == "started":
+                yield _state("STARTING", "Starting to send file to SD")
+                yield Told("TransferStarted", payload)
+                yield _state("PRINTING", SENDING[0])
+            else:
+                if about.printer is not None:
+                    yield _link_is(about.printer)
+                yield Told(f"Transfer{state.capitalize()}", {**payload, "time": elapsed_s})
         case e.ProfileChanged(_, profile, change):
             yield Told(f"PrinterProfile{change.capitalize()}", {"identifier": profile})
         case e.PictureAsked(_, file):
@@ -241,12 +250,13 @@ def _run(notice: e.RunStateChanged, about: About) -> Iterator[Told]:
     if printer is None or run is None or run.id != notice.run_id or state is was:
         return
     job = _job(run)
+    text = FROM_CARD.get(state, RUN[state][0]) if run.on_card else RUN[state][0]
     if was is None and state is not RunState.STARTING and state not in ENDED:
-        yield from _run_began(job)  # nobody told of its start
-    changed = _state(state.name, RUN[state][0])
+        yield from _run_began(job, run)  # nobody told of its start
+    changed = _state(state.name, text)
     match state:
         case RunState.STARTING:
-            yield from _run_began(job)
+            yield from _run_began(job, run)
         case RunState.PAUSED:
             yield Told("PrintPaused", {**job, **_place(notice.position, run)})
             yield _mark("pause")
@@ -283,17 +293,22 @@ def _run(notice: e.RunStateChanged, about: About) -> Iterator[Told]:
             yield changed
 
 
-def _run_began(job: dict[str, Any]) -> Iterator[Told]:
-    yield _state("STARTING", RUN[RunState.STARTING][0])
+def _run_began(job: dict[str, Any], run: Run) -> Iterator[Told]:
+    yield _state("STARTING", FROM_CARD[RunState.STARTING] if run.on_card else RUN[RunState.STARTING][0])
     yield Told("PrintStarted", job)
     yield _mark("print")
 
 
 def _after(run: Run, printer: Printer) -> Iterator[Told]:
     """What follows every end: the file's counts changed, and the printer is what its link is."""
-    yield Told("MetadataStatisticsUpdated", {"storage": "local", "path": run.path})
+    if not run.on_card:
+        yield Told("MetadataStatisticsUpdated", {"storage": "local", "path": run.path})
+    yield _link_is(printer)
+
+
+def _link_is(printer: Printer) -> Told:
     link = printer.snapshot.state
-    yield _state(LINK_IDS[link], LINK[link][0])
+    return _state(LINK_IDS[link], LINK[link][0])
 
 
 def _mark(kind: str) -> Told:
@@ -301,7 +316,9 @@ def _mark(kind: str) -> Told:
 
 
 def _job(run: Run) -> dict[str, Any]:
-    about = {"name": _name(run.path), "path": run.path, "origin": "local", "size": run.size_bytes}
+    path = card_path(run.path) if run.on_card else run.path
+    origin = "sdcard" if run.on_card else "local"
+    about = {"name": _name(path), "path": path, "origin": origin, "size": run.size_bytes}
     return {**about, "owner": run.by, "user": run.by}
 
 
@@ -350,6 +367,12 @@ def _chosen(path: str, about: About) -> dict[str, Any]:
     size, owner = (None, "") if file is None else (file.size_bytes, file.by)
     named = {"name": _name(path), "path": path, "origin": "local", "size": size}
     return {**named, "owner": owner or None, "user": owner or None}
+
+
+def _chosen_on_card(name: str, about: About) -> dict[str, Any]:
+    file = None if about.printer is None else found_on(about.printer.card, name)
+    named = {"name": card_path(name), "path": card_path(name), "origin": "sdcard"}
+    return {**named, "size": None if file is None else file.size_bytes, "owner": None, "user": None}
 
 
 def _analysed(path: str, whole: bool, about: About) -> Iterator[Told]:

@@ -14,7 +14,7 @@ from polyhost.core.errors import Malformed, NotFound, NotNow, Unsupported
 from polyhost.core.file import checked_path, is_gcode
 from polyhost.core.job import Prints
 from polyhost.core.user import Permission
-from polyhost.dialects.octoprint.card import card_entries_of, card_entry_of, card_url
+from polyhost.dialects.octoprint.card import card_entries_of, card_entry_of, card_path, card_url
 from polyhost.dialects.octoprint.commands import Asked, Commands, Flag, check_idle, check_operational
 from polyhost.dialects.octoprint.metadata import (
     THUMBNAILS,
@@ -269,8 +269,8 @@ async def entry(call: Call) -> Encoded:
     if _location(call) == "sdcard":
         call.require(Permission.LOOK)
         await _look_again(call)
-        on_card = card_entry_of(call.host.cards.get(call.printer, call.params["path"]), call.base)
-        return _answer(call, _listing(call, on_card), on_card)
+        file_there = card_entry_of(call.host.cards.get(call.printer, call.params["path"]), call.base)
+        return _answer(call, _listing(call, file_there), file_there)
     path, files = _canonical(call), call.host.files
     if not files.exists(path):
         raise NotFound(f"no file or folder {path!r}")
@@ -379,7 +379,7 @@ async def _command_on_card(call: Call, asked: Asked[FileCommand]) -> Encoded:
 
 async def _unselect(call: Call, path: str) -> None:
     printer = call.printer
-    selected = printer.selected.removeprefix("/").lower() if printer.selected_on_card else printer.selected
+    selected = card_path(printer.selected) if printer.selected_on_card else printer.selected
     if not selected:
         raise NotNow("No file is selected")
     if path not in {"current", selected}:
@@ -394,7 +394,7 @@ async def _upload_to_card(call: Call, path: str, select: bool, print_it: bool) -
     cards.check_upload(printer, call.caller)
     may = call.caller.may(Permission.PRINT, printer.slug)
     select, print_it = select and may, print_it and may
-    name = (await cards.send(printer, path, call.caller, select=select, print_it=print_it)).lower()
+    name = card_path(await cards.send(printer, path, call.caller, select=select, print_it=print_it))
     url = card_url(call.base, name)
     return created(url, SentToCard(Moved(name, name, "sdcard", Refs(url)), select, print_it))
 

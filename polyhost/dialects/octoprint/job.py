@@ -13,6 +13,7 @@ from polyhost.core.file import File
 from polyhost.core.job import Prints, Run, RunState
 from polyhost.core.units import percent_from_fraction
 from polyhost.core.user import Permission
+from polyhost.dialects.octoprint.card import card_path
 from polyhost.dialects.octoprint.commands import Commands, check_operational
 from polyhost.dialects.octoprint.metadata import Filament, filament_of
 from polyhost.dialects.octoprint.states import text_of
@@ -115,7 +116,7 @@ def job_of(file: File | None, run: Run | None, prints: Prints) -> Job:
 
 def job_on_card(name: str, file: CardFile | None, size_bytes: int, user: str) -> Job:
     """The job of the file `name` of the printer's card; nobody has read it, so nothing is known of times."""
-    short = name.removeprefix("/").lower()
+    short = card_path(name)
     known = file or CardFile(name)
     date = None if known.modified_at is None else int(known.modified_at)
     size = known.size_bytes if known.size_bytes is not None else size_bytes or None
@@ -160,7 +161,7 @@ def job_state_of(host: Host, printer: Printer) -> JobState:
 
 def _sending(printer: Printer, transfer: CardTransfer) -> JobState:
     """Upstream's job is the file on the card while it is written."""
-    name = transfer.name.lower()
+    name = card_path(transfer.name)
     done = transfer.sent_bytes / transfer.size_bytes if transfer.size_bytes else 0.0
     return JobState(
         Job(JobFile(name, name, name, "sdcard", transfer.size_bytes), filament=Filament()),

@@ -11,7 +11,7 @@ import msgspec
 from polyhost.core.errors import Malformed, NotAllowed, NotFound, NotNow, Unsupported
 from polyhost.core.file import GCODE_SUFFIXES, File, checked_name, checked_path, is_gcode
 from polyhost.core.user import Permission
-from polyhost.dialects.octoprint.card import card_url
+from polyhost.dialects.octoprint.card import card_path, card_url
 from polyhost.dialects.octoprint.files import LOCATIONS
 from polyhost.dialects.octoprint.metadata import Refs, refs_of, resource_url
 from polyhost.web.answers import Encoded, created
@@ -128,8 +128,8 @@ async def _send_to_card(call: Call, file: File, select: bool, print_it: bool) ->
     """It is in the library, and begins to be sent; what was wished for beside is done when it is there."""
     may = call.caller.may(Permission.PRINT, call.printer.slug)
     select, print_it = select and may, print_it and may
-    name = await call.host.cards.send(call.printer, file.path, call.caller, select=select, print_it=print_it)
-    name = name.lower()
+    sent = await call.host.cards.send(call.printer, file.path, call.caller, select=select, print_it=print_it)
+    name = card_path(sent)
     url = card_url(call.base, name)
     places = {
         "local": Place(file.name, file.path, "local", refs_of(call.base, file.path)),
