@@ -2,7 +2,7 @@
 
 import typer
 
-from polyhost.commands import accounts, demo, doctor, init, library, printers, runs, serve, version
+from polyhost.commands import accounts, demo, doctor, init, library, printers, runs, serve, version, webcams
 from polyhost.commands.client import by_itself, over_host
 
 app = typer.Typer(
@@ -40,6 +40,13 @@ over_host(_printers, "temp", printers.temp)
 over_host(_printers, "answer", printers.answer)
 over_host(_printers, "stop", printers.stop)
 app.add_typer(_printers, name="printers")
+
+_webcams = typer.Typer(help="The cameras that look at a printer.", no_args_is_help=True)
+over_host(_webcams, "list", webcams.list_)
+over_host(_webcams, "add", webcams.add)
+over_host(_webcams, "remove", webcams.remove)
+over_host(_webcams, "snapshot", webcams.snapshot)
+app.add_typer(_webcams, name="webcams")
 
 _files = typer.Typer(help="The library of stored G-code.", no_args_is_help=True)
 over_host(_files, "list", library.list_)
