@@ -2,8 +2,8 @@
 
 python -m benchmarks [NAME …] [--octoprint FOLDER] [--markdown FILE]
 
-NAME is a module of this folder (requests, reading, farm, streaming, whole).  With a FOLDER, OctoPrint is installed
-there from PyPI (once) and measured in the same run.
+NAME is a module of this folder (requests, reading, farm, streaming, whole, push).  With a FOLDER, OctoPrint is
+installed there from PyPI (once) and measured in the same run.
 """
 
 import argparse
@@ -16,7 +16,7 @@ from pathlib import Path
 from benchmarks.harness import Row, Skipped
 from benchmarks.peers import Peers
 
-NAMES = ("requests", "reading", "farm", "streaming", "whole")
+NAMES = ("requests", "reading", "farm", "streaming", "whole", "push")
 
 
 def main() -> None:

@@ -68,6 +68,18 @@ class FileAdded(_Event, frozen=True):
     replaced: bool = False
 
 
+class Uploaded(_Event, frozen=True):
+    """A client's upload for `printer` is in the library; what it wished for beside, and whether that is happening."""
+
+    printer: str
+    path: str
+    to_card: bool = False
+    select: bool = False
+    print_it: bool = False
+    selected: bool = False
+    printing: bool = False
+
+
 class FileRemoved(_Event, frozen=True):
     path: str
 
@@ -272,6 +284,7 @@ Event = (
     | PrinterAdded
     | PrinterRemoved
     | FileAdded
+    | Uploaded
     | FileRemoved
     | FileMoved
     | FileAnalysed

@@ -180,6 +180,21 @@ async def test_a_whole_print_is_told_in_the_originals_order(served: Served) -> N
     ]
 
 
+async def test_an_upload_that_prints_is_told_after_what_it_began(served: Served) -> None:
+    async with app(served) as client:
+        await client.auth(Role.VIEWER)
+        await client.until("history")
+        async with served.one.client(role=Role.OPERATOR) as operator:
+            form = {"print": "true", "userdata": '{"a": 1}'}
+            answer = await operator.post("/api/files/local", data=form, files={"file": ("u.gcode", GCODE)})
+            assert answer.status_code == 201
+        told = await client.until_event("Upload")
+    wish = {"select": False, "print": True, "effective_select": False, "effective_print": True}
+    assert told == {"name": "u.gcode", "path": "u.gcode", "target": "local", **wish, "userdata": {"a": 1}}
+    order = client.events()
+    assert order.index("FileAdded") < order.index("FileSelected") < order.index("PrintStarted") < order.index("Upload")
+
+
 async def test_a_pause_a_resume_and_a_cancel_are_told_in_the_originals_order(served: Served) -> None:
     async with app(served) as client:
         await client.auth(Role.VIEWER)

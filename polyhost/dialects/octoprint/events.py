@@ -96,6 +96,8 @@ def events_of(notice: e.Event, about: About) -> Iterator[Told]:
         case e.FileAdded(path):
             yield Told("FileAdded", {**_file(path), "operation": "add"})
             yield FILES_CHANGED
+        case e.Uploaded():
+            yield Told("Upload", _upload(notice, about))
         case e.FileRemoved(path):
             yield Told("FileRemoved", {**_file(path), "operation": "remove"})
             yield FILES_CHANGED
@@ -346,6 +348,14 @@ def _name(path: str) -> str:
 def _file(path: str) -> dict[str, Any]:
     kind = ["machinecode", "gcode"] if is_gcode(_name(path)) else ["unknown"]
     return {"storage": "local", "path": path, "name": _name(path), "type": kind}
+
+
+def _upload(notice: e.Uploaded, about: About) -> dict[str, Any]:
+    place = {"name": _name(notice.path), "path": notice.path, "target": "sdcard" if notice.to_card else "local"}
+    effective = {"effective_select": notice.selected, "effective_print": notice.printing}
+    file = _found(notice.path, about)
+    userdata = {"userdata": msgspec.Raw(file.userdata.encode())} if file is not None and file.userdata else {}
+    return {**place, "select": notice.select, "print": notice.print_it, **effective, **userdata}
 
 
 def _moved(path: str, to: str) -> dict[str, Any]:

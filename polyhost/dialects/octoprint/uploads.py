@@ -9,6 +9,7 @@ from collections.abc import Mapping
 import msgspec
 
 from polyhost.core.errors import Malformed, NotAllowed, NotFound, NotNow, Unsupported
+from polyhost.core.events import Uploaded
 from polyhost.core.file import GCODE_SUFFIXES, File, checked_name, checked_path, is_gcode
 from polyhost.core.user import Permission
 from polyhost.dialects.octoprint.card import card_path, card_url
@@ -84,6 +85,8 @@ async def upload(call: Call) -> Encoded:
     if to_card:
         return await _send_to_card(call, file, select, print_it)
     selected, printing = await _then(call, file, select=select, print_it=print_it)
+    if (slug := call.slug) is not None:
+        call.host.bus.publish(Uploaded(slug, file.path, False, select, print_it, selected, printing))
     place = Place(file.name, file.path, "local", refs_of(call.base, file.path))
     return created(place.refs.resource, UploadDone(True, selected, printing, {"local": place}))
 
@@ -130,6 +133,7 @@ async def _send_to_card(call: Call, file: File, select: bool, print_it: bool) ->
     select, print_it = select and may, print_it and may
     sent = await call.host.cards.send(call.printer, file.path, call.caller, select=select, print_it=print_it)
     name = card_path(sent)
+    call.host.bus.publish(Uploaded(call.printer.slug, file.path, True, select, print_it, select, print_it))
     url = card_url(call.base, name)
     places = {
         "local": Place(file.name, file.path, "local", refs_of(call.base, file.path)),
