@@ -23,6 +23,7 @@ from polyhost.core.printer import PrinterProfile
 from polyhost.web.routes import Dialect, Route, SocketRoute
 
 HERE = Path(__file__).parent
+sys.path.insert(0, str(HERE.parent))  # the captures are among the tests
 _MADE = "<!-- made by docs/generate.py: `make docs` -->\n"
 
 
@@ -231,19 +232,55 @@ def _diagram(table: Mapping[Any, Mapping[Any, Any]], first: set[Any], last: set[
 
 
 def compat_page(dialect: Dialect) -> str:
-    """Every route of a dialect, by the module that serves it."""
+    """Every route of a dialect, by the module that serves it; how it is proven, where there are captures."""
     about = inspect.getdoc(sys.modules[f"polyhost.dialects.{dialect.name}"]) or ""
     parts = [_MADE, f"# {about.partition(chr(10))[0].rstrip('.')}\n", *_paragraphs(about)]
+    proven = _proven() if dialect.name == "octoprint" else {}
+    reasons = list(dict.fromkeys(reason for proof in proven.values() for reason in proof.reasons))
+    if proven:
+        parts.append(_HOW_PROVEN)
     by_module: dict[str, list[Route | SocketRoute]] = {}
     for route in (*dialect.routes.all, *dialect.routes.sockets):
         by_module.setdefault(route.handler.__module__, []).append(route)
     for module, routes in by_module.items():
         words = inspect.getdoc(sys.modules[module]) or ""
         parts.append(f"## {_code(words.partition(chr(10))[0].rstrip('.'))}\n")
-        parts.append("| | | needs the right to | |\n| --- | --- | --- | --- |")
-        parts += [_route(route) for route in routes]
+        if proven:
+            parts.append("| | | needs the right to | proven by | differs |\n| --- | --- | --- | --- | --- |")
+            parts += [_route(route) + _proof(proven[_key(route)], reasons) for route in routes]
+        else:
+            parts.append("| | | needs the right to | |\n| --- | --- | --- | --- |")
+            parts += [_route(route) for route in routes]
+        parts.append("")
+    if reasons:
+        parts.append("## Why answers differ\n")
+        parts += [f"{number}. {_code(reason)}" for number, reason in enumerate(reasons, 1)]
         parts.append("")
     return "\n".join(parts)
+
+
+_HOW_PROVEN = """How each route is proven: *captures* are exchanges recorded from OctoPrint 1.11.8 that are asked of
+this host in every run of the tests (`tests/captures/octoprint/`, by the name of the file and their number); *clients*
+are programs of others that call it in the tests as they are; where there is neither, the tests of our own are named.
+The numbers behind say why some of its answers are not the original's; they are explained at the end.
+"""
+
+
+def _proven() -> Mapping[tuple[str, str], Any]:
+    from tests.captures.proofs import proofs
+
+    return proofs()
+
+
+def _key(route: Route | SocketRoute) -> tuple[str, str]:
+    return (route.method if isinstance(route, Route) else "WebSocket", route.path)
+
+
+def _proof(proof: Any, reasons: list[str]) -> str:
+    shown = [f"{name} {count}" for name, count in proof.captures.items()] + proof.clients
+    shown = shown or [f"`tests/dialects/{module}`" for module in proof.own]
+    numbers = sorted(reasons.index(reason) + 1 for reason in proof.reasons)
+    return f" {', '.join(shown)} | {', '.join(map(str, numbers))} |"
 
 
 def _paragraphs(about: str) -> list[str]:
@@ -255,6 +292,8 @@ def _route(route: Route | SocketRoute) -> str:
     needs = "nothing" if route.needs is None else route.needs.value
     words = (inspect.getdoc(route.handler) or "").partition("\n")[0]
     method = route.method if isinstance(route, Route) else "WebSocket"
+    if route.handler.__module__.startswith("polyhost.dialects.octoprint."):
+        return f"| {method} | `{route.path}` | {needs} |"
     return f"| {method} | `{route.path}` | {needs} | {_code(words)} |"
 
 

@@ -2,6 +2,8 @@
 
 VENV is a virtual environment with OctoPrint in it.  Each list ``tests/captures/octoprint/<name>.txt`` is played on
 an OctoPrint of its own, with an empty folder and its own virtual printer, and becomes ``<name>.json`` beside it.
+``push`` is what a
+listener hears.
 """
 
 import argparse
@@ -20,6 +22,7 @@ from typing import Any, Final
 import httpx
 import msgspec
 
+from tests.captures.listening import heard
 from tests.captures.machines import MACHINES, PASSWORDS, SPEED, Machine, machine_of
 from tests.captures.playing import Capture, Player, steps_of
 from tests.integration.processes import PtyPrinter, free_port
@@ -145,6 +148,18 @@ async def record(venv: Path, name: str) -> int:
     return sum(step.answer is not None for step in steps)
 
 
+async def record_push(venv: Path) -> int:
+    """What a listener hears; the pictures as trees of names, the events of a print in order."""
+    folder = HERE / "push"
+    steps = steps_of((folder / "lifecycle.txt").read_text(encoding="utf-8"))
+    async with octoprint(venv, MACHINES["one tool"]) as (url, keys):
+        pictures, events = await heard(url, keys, steps)
+    today = datetime.now(UTC).date().isoformat()
+    recorded = {"server": f"OctoPrint {version(venv)}", "recorded": today, "pictures": pictures, "events": events}
+    (folder / "lifecycle.json").write_text(laid_out(recorded) + "\n", encoding="utf-8")
+    return len(events)
+
+
 def version(venv: Path) -> str:
     said = subprocess.run([venv / "bin" / "octoprint", "--version"], check=True, capture_output=True, text=True).stdout
     return re.search(r"[\d.]+", said)[0]  # type: ignore[index]
@@ -167,10 +182,11 @@ def laid_out(tree: Any, indent: str = "", width: int = 118) -> str:
 def main() -> None:
     arguments = argparse.ArgumentParser(description=__doc__)
     arguments.add_argument("--octoprint", type=Path, required=True, metavar="VENV")
-    arguments.add_argument("names", nargs="*", default=sorted(path.stem for path in HERE.glob("*.txt")))
+    arguments.add_argument("names", nargs="*", default=[*sorted(path.stem for path in HERE.glob("*.txt")), "push"])
     given = arguments.parse_args()
     for name in given.names:
-        print(name, asyncio.run(record(given.octoprint, name)), flush=True)
+        recording = record_push(given.octoprint) if name == "push" else record(given.octoprint, name)
+        print(name, asyncio.run(recording), flush=True)
 
 
 if __name__ == "__main__":

@@ -6,9 +6,15 @@ in ``<name>.differs.json`` beside it, with the reason; what is said there and is
 
 from pathlib import Path
 
+import msgspec
 import pytest
 
-from tests.captures.recorded import CAPTURES, Known, capture
+from tests.captures.listening import heard, unlike
+from tests.captures.machines import MACHINES
+from tests.captures.our_host import polyhost
+from tests.captures.playing import steps_of
+from tests.captures.proofs import proofs
+from tests.captures.recorded import CAPTURES, HERE, Known, capture
 from tests.replay_captures import replayed
 
 
@@ -18,3 +24,28 @@ async def test_we_answer_as_octoprint_did(name: str, tmp_path: Path) -> None:
     new = {title: known.new(title, unlike) for title, unlike, _, _ in await replayed(capture(name), tmp_path / "data")}
     assert {title: unlike for title, unlike in new.items() if unlike} == {}, "differs, and nobody said so"
     assert known.gone() == [], "said to differ, and does not"
+
+
+def test_no_route_is_without_proof() -> None:
+    """A capture of the original's, a client of somebody else's, or at least tests of our own that name it."""
+    found = proofs()
+    assert [key for key, proof in found.items() if not (proof.captures or proof.clients or proof.own)] == []
+    captured = sum(bool(proof.captures) for proof in found.values())
+    assert captured > 0.75 * len(found), "most routes are compared with the original itself"
+
+
+def test_a_list_of_requests_is_recorded_as_it_stands() -> None:
+    for name in CAPTURES:
+        asked = [msgspec.structs.replace(step, answer=None) for step in capture(name).steps]
+        assert asked == list(steps_of((HERE / f"{name}.txt").read_text(encoding="utf-8"))), f"record {name} again"
+
+
+async def test_a_listener_hears_what_it_would_hear_there(tmp_path: Path) -> None:
+    folder = HERE / "push"
+    theirs = msgspec.json.decode((folder / "lifecycle.json").read_bytes())
+    known = msgspec.json.decode((folder / "lifecycle.differs.json").read_bytes(), type=dict[str, list[str]])
+    steps = steps_of((folder / "lifecycle.txt").read_text(encoding="utf-8"))
+    async with polyhost(tmp_path / "data", MACHINES["one tool"]) as (url, keys):
+        ours = await heard(url, keys, steps)
+    found = unlike([theirs["pictures"], theirs["events"]], list(ours))
+    assert sorted(found) == sorted(line for lines in known.values() for line in lines)
