@@ -300,6 +300,10 @@ class Files:
 
     # What uploads need
 
+    def reconsider(self) -> None:
+        """Ask `may_analyse` again now."""
+        self._work.set()
+
     def in_thread(self, work: Callable[..., T], *arguments: object) -> asyncio.Future[T]:
         return asyncio.get_running_loop().run_in_executor(self._threads, functools.partial(work, *arguments))
 

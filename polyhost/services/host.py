@@ -97,7 +97,7 @@ async def build(
     printers = Printers(settings.printers, records, preferences, bus, clock, driver_for, ports)
     profiles = Profiles(printers, bus)
     preferred = Settings(printers, preferences)
-    files.may_analyse = preferred.may_analyse
+    files.may_analyse, preferred.analysis_changed = preferred.may_analyse, files.reconsider
     scripts = ScriptLibrary(settings.scripts, preferences)
     treatment = Treatment(printers, scripts, preferences, bus)
     runs = Runs(records, printers, files, bus, clock, scripts)

@@ -7,7 +7,7 @@ are the whole host's, and nobody's whose key is bound to some printers.
 import fnmatch
 import glob
 import posixpath
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from enum import Enum
 from typing import Final, Self, TypeVar
 
@@ -187,6 +187,7 @@ _OF_HOST: Final = (PortOptions, AnalysisOptions)
 
 class Settings:
     def __init__(self, printers: Printers, preferences: Preferences) -> None:
+        self.analysis_changed: Callable[[], None] = lambda: None  # called when files may be analysed at other times
         self._printers = printers
         self._preferences = preferences
         for printer in printers.all():
@@ -214,6 +215,8 @@ class Settings:
         await self._preferences.put_all(changed)
         if any(isinstance(section, MachineOptions) for section in changed.get(p.slug, ())):
             await self._printers.configure(p)
+        if any(isinstance(section, AnalysisOptions) for section in changed.get(HOST, ())):
+            self.analysis_changed()
         if p.locked:
             p.shown_name = self.get(Appearance, p).name
 
