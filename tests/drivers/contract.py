@@ -151,14 +151,14 @@ class DriverContract:
         assert sent.index("M108") < next(n for n, line in enumerate(sent) if "M117 warm" in line)
 
     async def test_scripts_of_the_machine_are_said_when_it_comes_and_goes(self, rig: Rig) -> None:
-        script = Handling(after_connect=("M117 at {port}", "M117 {nothing}"), before_disconnect=("M117 bye",))
+        script = Handling(after_connect=("M117 at {baud}", "M117 {nothing}"), before_disconnect=("M117 bye",))
         await rig.driver.configure(script)
         await rig.driver.disconnect()
         assert (await rig.sent())[-1] == "M117 bye"
         await rig.driver.connect()
         await ready(rig.driver, rig.ear)
         await rig.ear.until(lambda: ("afterPrinterConnected", True) in scripts_run(rig))
-        assert (await rig.sent())[-2:] == [f"M117 at {rig.driver.snapshot.port}", "M117 {nothing}"]
+        assert (await rig.sent())[-2:] == [f"M117 at {rig.driver.snapshot.baud}", "M117 {nothing}"]
         assert scripts_run(rig)[:3] == [
             *(("beforePrinterDisconnected", False), ("beforePrinterDisconnected", True)),
             ("afterPrinterConnected", False),
