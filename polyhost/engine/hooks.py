@@ -32,6 +32,33 @@ class Holder(Protocol):
     offsets: dict[str, float]
 
 
+class Steered(Protocol):
+    """A run that goes on."""
+
+    def pause(self, *, quietly: bool = False) -> None: ...
+
+    def resume(self, *, quietly: bool = False) -> None: ...
+
+    def cancel(self) -> None: ...
+
+
+def steer(run: Steered, action: str) -> None:
+    """What an ``//action:`` of the firmware's does to a run; `NotNow` where it takes it nowhere."""
+    match action:
+        case "pause":
+            run.pause()
+        case "paused":
+            run.pause(quietly=True)
+        case "resume":
+            run.resume()
+        case "resumed":
+            run.resume(quietly=True)
+        case "cancel":
+            run.cancel()
+        case _:
+            pass
+
+
 class Hooks:
     """`engine.intake.Owner`, and who says the scripts that belong to the machine."""
 

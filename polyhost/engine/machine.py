@@ -33,7 +33,7 @@ from polyhost.engine.card_run import CardRun
 from polyhost.engine.connection import Connection
 from polyhost.engine.conversation import Conversation
 from polyhost.engine.faults import Faults
-from polyhost.engine.hooks import Hooks
+from polyhost.engine.hooks import Hooks, steer
 from polyhost.engine.intake import taken_from_person
 from polyhost.engine.journal import Journal, Kept, PrinterRecord, Went
 from polyhost.engine.links import SimulatedPort
@@ -392,25 +392,12 @@ class Machine:
             self.switch_off()
 
     def _act_for_firmware(self, action: str) -> None:
-        run = self.run
         try:
             if action == "disconnect":
                 self.break_run("the printer asked to be disconnected")
                 self.connection.disconnect()
-            elif run is not None and run.active:
-                match action:
-                    case "pause":
-                        run.pause()
-                    case "paused":
-                        run.pause(quietly=True)
-                    case "resume":
-                        run.resume()
-                    case "resumed":
-                        run.resume(quietly=True)
-                    case "cancel":
-                        run.cancel()
-                    case _:
-                        pass
+            elif self.run is not None and self.run.active:
+                steer(self.run, action)
         except NotNow as refused:
             log.debug("%s: //action:%s: %s", self.name, action, refused)
 
