@@ -24,6 +24,7 @@ from polyhost.core.events import (
 from polyhost.core.job import RunSignal
 from polyhost.core.printer import PrinterState
 from polyhost.core.user import Role
+from polyhost.services.accounts import LOCAL
 from tests.web.hosting import GCODE, Hosted, hosted
 from tests.web.serving import Served, serving
 
@@ -311,6 +312,19 @@ async def test_a_key_bound_to_a_printer_hears_that_one(tmp_path: Path) -> None:
             say(host, "M117 of one", slug="one")
             with pytest.raises(TimeoutError):
                 await asyncio.wait_for(astray.socket.recv(), 0.05)
+
+
+async def test_a_printer_that_is_added_meanwhile_is_heard(served: Served) -> None:
+    async with app(served) as first:
+        await first.auth()
+        await first.until("history")
+        await served.one.host.printers.add(PrinterSettings("new", "virtual"), LOCAL)
+        async with app(served, "/p/new/sockjs/websocket") as second:
+            await second.auth(Role.VIEWER)
+            await second.until("history")
+            say(served.one, "M600", slug="new")
+            await second.until_event("FilamentChange")
+        assert "FilamentChange" not in first.events()
 
 
 async def test_whose_rights_end_must_say_again_who_it_is(served: Served) -> None:

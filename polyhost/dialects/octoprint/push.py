@@ -80,6 +80,7 @@ class Client:
         self.throttle = 1
         self.feed: Feed | None = None
         self.call = call
+        self.slug = call.slug  # of the printer that is meant, which may depend on who this is
         self.session_id = ""
         self.held: deque[PluginSays] = deque(maxlen=MAX_HELD)  # said before it was known who this is
         self.heard = current.Heard()
@@ -92,8 +93,7 @@ class Client:
 
     def may(self, permission: Permission) -> bool:
         """On the printer that it listens to."""
-        slug = self.call.slug
-        return self.caller.may(permission, slug)
+        return self.caller.may(permission, self.slug)
 
     def wants_event(self, name: str) -> bool:
         events = self.subscription.events
@@ -256,7 +256,7 @@ class Push:
     def _say(self, slug: str, said: PluginSays) -> None:
         body = message("plugin", {"plugin": said.plugin, "data": said.data})
         for client in list(self._clients):
-            if slug and client.call.slug != slug:
+            if slug and client.slug != slug:
                 continue
             if client.feed is None:
                 client.held.append(said)
@@ -312,14 +312,15 @@ class Push:
 
     def _join(self, client: Client) -> None:
         """Listen to the printer that is meant, if the client may; that may be another than before."""
-        feed = self._feeds.get(client.call.slug or "") if client.may(Permission.LOOK) else None
+        client.slug = client.call.slug
+        client.terminal = client.may(PERMISSIONS["MONITOR_TERMINAL"])
+        feed = self._feed(client.slug) if client.slug and client.may(Permission.LOOK) else None
         if feed is client.feed:
             return
         self._leave(client)
         if feed is None:
             return
         client.feed = feed
-        client.terminal = client.may(PERMISSIONS["MONITOR_TERMINAL"])
         feed.clients.add(client)
         feed.begin(client, asyncio.get_running_loop().time())
         recorded = pushed_config_of(self._host.timelapses.config(feed.printer))
