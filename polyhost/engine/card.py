@@ -346,11 +346,16 @@ class Card:
             self._list(lambda: self._checked(transfer))
         elif transfer.tries < TRIES:
             log.warning("%s: %s is not on the card as it was sent; once more", self._holder.name, transfer.order.name)
-            transfer.start(self._clock.monotonic())
-            self._conversation.say([b"M30 " + transfer.order.name.encode()], self.open_file)
+            self._once_more(transfer)
         else:
             size = "missing" if file is None else f"{file.size_bytes} bytes long"
             self.give_up(f"what was written to the card is {size}: the link damages what is sent; look at the cable")
+
+    def _once_more(self, transfer: _Transfer) -> None:
+        session = self._conversation.session
+        session.drop(Lane.FILE)
+        transfer.start(self._clock.monotonic())
+        self._conversation.say([b"M29", b"M30 " + transfer.order.name.encode()], self.open_file)
 
     def _end_transfer(self, state: str, reason: str = "") -> None:
         if self._transfer is None:
@@ -424,7 +429,11 @@ class Card:
         """`look`: something is hot and no run of the host's heats it, so it may be a print from the card."""
         transfer = self._transfer
         if transfer is not None:
-            if transfer.stage is _Stage.OPENING and now > transfer.deadline:
+            if transfer.stage is not _Stage.OPENING or now <= transfer.deadline:
+                return
+            if transfer.tries < TRIES:  # its answer may have been damaged
+                self._once_more(transfer)
+            else:
                 self.give_up(f"the firmware did not say within {OPEN_S:.0f} s that it writes the file")
         elif (look or self.prints_by_itself) and now - self._looked_at >= LOOK_EVERY_S:
             self._looked_at = now

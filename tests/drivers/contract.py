@@ -150,7 +150,7 @@ class DriverContract:
         sent = rig.ear.sent()
         assert sent.index("M108") < next(n for n, line in enumerate(sent) if "M117 warm" in line)
 
-    async def test_scripts_of_the_machine_are_said_when_it_comes_and_goes(self, rig: Rig) -> None:
+    async def test_hook_scripts(self, rig: Rig) -> None:
         script = Handling(after_connect=("M117 at {baud}", "M117 {nothing}"), before_disconnect=("M117 bye",))
         await rig.driver.configure(script)
         await rig.driver.disconnect()
