@@ -6,9 +6,12 @@ from pathlib import Path
 import pytest
 
 from polyhost.config import Printer as Settings
-from polyhost.core.card import CardFile
+from polyhost.core.card import CardFile, CardTransfer
+from polyhost.core.events import CardTransferChanged, FileSelected
 from polyhost.core.job import RunSignal
 from polyhost.core.user import Role
+from polyhost.dialects.octoprint.current import Busy, busy_files_of
+from polyhost.dialects.octoprint.events import About, events_of
 from tests.web.hosting import GCODE, Hosted, hosted
 
 CUBE = CardFile("CUBE.GCO", 46, "cube.gcode", 1_700_000_000.4)
@@ -270,3 +273,33 @@ class TestTransfers:
             assert asked.status_code == 409
             folder = await client.post("/api/files/sdcard", json={"foldername": "x"})
             assert folder.status_code in {400, 409}
+
+
+class TestPush:
+    async def test_transfers_and_choices_are_told_in_the_words_of_the_original(self, one: Hosted) -> None:
+        about = About(one.host, one.host.printers.default())
+        started = CardTransferChanged("one", "sub/a.gcode", "A.GCO", "started")
+        assert [(told.type, told.payload) for told in events_of(started, about)] == [
+            ("PrinterStateChanged", {"state_id": "STARTING", "state_string": "Starting to send file to SD"}),
+            ("TransferStarted", {"local": "sub/a.gcode", "remote": "a.gco"}),
+            ("PrinterStateChanged", {"state_id": "PRINTING", "state_string": "Sending file to SD"}),
+        ]
+        for state, name in (("done", "TransferDone"), ("failed", "TransferFailed")):
+            ended = CardTransferChanged("one", "sub/a.gcode", "A.GCO", state, 4.5)
+            assert [(told.type, told.payload) for told in events_of(ended, about)] == [
+                ("PrinterStateChanged", {"state_id": "OPERATIONAL", "state_string": "Operational"}),
+                (name, {"local": "sub/a.gcode", "remote": "a.gco", "time": 4.5}),
+            ]
+        (chosen,) = events_of(FileSelected("one", "CUBE.GCO", True), about)
+        assert chosen.payload == {
+            "name": "cube.gco",
+            "path": "cube.gco",
+            "origin": "sdcard",
+            "size": 46,
+            "owner": None,
+            "user": None,
+        }
+
+    async def test_files_in_use_are_told(self, one: Hosted) -> None:
+        transfer = CardTransfer("sub/a.gcode", "A.GCO", 10)
+        assert busy_files_of(None, transfer) == [Busy("local", "sub/a.gcode"), Busy("sdcard", "a.gco")]

@@ -32,6 +32,7 @@ class RunView(msgspec.Struct, frozen=True):
     filament_mm: float | None
     reason: str
     resumed_from: str
+    on_card: bool = False  # `path` is on the printer's own card
 
 
 class PromptView(msgspec.Struct, frozen=True):
@@ -114,6 +115,7 @@ def view_of_run(host: Host, run: Run) -> RunView:
         *(run.id, run.printer, run.path, run.state, run.by, run.started_at, run.ended_at),
         *(run.elapsed_s, run.printing_s, progress.remaining_s, fraction, run.file_bytes, run.size_bytes),
         *(progress.layer or 0, progress.layers or 0, run.filament_mm, run.reason, run.resumed_from),
+        on_card=run.on_card,
     )
 
 
