@@ -68,6 +68,14 @@ statuses, fields and kinds of numbers, except where we differ on purpose:
   unless it is named; 64 may from one address. Who answers no ping, or reads nothing, is dropped after half a minute.
 - Of SockJS there are WebSockets, ``xhr``, ``xhr_streaming`` and ``eventsource``; what only pages of other origins in
   browsers without those need (``jsonp``, ``htmlfile``, iframes) is not there. What is sent wrongly is 400, not 500.
+- Of a print's events ``PrintCancelled`` has its ``reason`` and ``PrintDone`` its ``user``, ``FileSelected`` names who
+  brought the file, a copied file was ``add``ed, and ``MetadataStatisticsUpdated`` comes when the end is written: after
+  ``PrintFailed``.
+- A line of a script whose value nobody knows is left out, where upstream sends ``None``. ``M0`` and ``M1`` of a script
+  are left out, too.
+- A profile has 1 to 32 extruders, and speeds and a nozzle above 0; ``default: false`` changes nothing, for one always
+  is the default. Custom controls that are none are 400. A key of one printer changes nothing of the whole host's (403).
+- ``POST /api/setup/wizard`` takes JSON (415).
 - Slashes may be doubled, and one may end a path.
 - ``/api/printer/heater`` and ``/feeder`` are there, and ``/api/printer/sd`` is open, as in the first version.
 """
