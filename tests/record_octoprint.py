@@ -2,8 +2,7 @@
 
 VENV is a virtual environment with OctoPrint in it.  Each list ``tests/captures/octoprint/<name>.txt`` is played on
 an OctoPrint of its own, with an empty folder and its own virtual printer, and becomes ``<name>.json`` beside it.
-``push`` is what a
-listener hears.
+``push`` is what a listener hears.
 """
 
 import argparse
