@@ -18,6 +18,7 @@ MAX_COMMANDS: Final = 1000  # of one control
 MAX_INPUTS: Final = 50  # of one control
 MAX_TEXT_BYTES: Final = 4096
 MAX_ALL_BYTES: Final = 64 << 10
+MAX_NUMBER: Final = 1 << 53
 _LAYOUTS: Final = frozenset({"vertical", "horizontal", "horizontal_grid"})
 
 Number = int | float
@@ -95,3 +96,14 @@ def _check(control: Control) -> None:
     for text in (*texts, *commands):
         if len(text.encode("utf-8", "replace")) > MAX_TEXT_BYTES:
             raise Malformed(f"a text of the control {label} has more than {MAX_TEXT_BYTES} bytes")
+    for number in _numbers(inputs):
+        if abs(number) > MAX_NUMBER:
+            raise Malformed(f"a number of the control {label} is beyond {MAX_NUMBER}")
+
+
+def _numbers(inputs: Iterable[Input]) -> Iterator[Number]:
+    for one in inputs:
+        if isinstance(one.default, int | float):
+            yield one.default
+        if isinstance(one.slider, Slider):
+            yield from (one.slider.min, one.slider.max, one.slider.step)

@@ -16,7 +16,7 @@ from typing import Final
 import msgspec
 
 from polyhost import config
-from polyhost.core.errors import Malformed, NoSpace, NotFound
+from polyhost.core.errors import Malformed, NoSpace, NotFound, TooMany
 from polyhost.core.file import File
 from polyhost.core.handling import ScriptName
 from polyhost.core.placeholders import Values, filled, without_guard
@@ -35,6 +35,9 @@ MAX_BYTES: Final = 16 << 10  # of one template
 MAX_ALL_BYTES: Final = 256 << 10
 RENDER_S: Final = 10.0  # wall time, on a busy machine; the process bounds its own
 KEPT: Final = 64  # renderings
+MAX_WORKERS: Final = 2  # that render at once; the others wait
+MAX_CALLS: Final = 16  # that wait for a rendering
+MAX_NUMBER: Final = 1 << 53
 
 _NAME: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}")
 _HOOKS: Final = frozenset(name.value for name in ScriptName)
@@ -71,6 +74,8 @@ class ScriptLibrary:
         self._defaults = defaults
         self._preferences = preferences
         self._kept: dict[bytes, Rendered] = {}
+        self._workers = asyncio.Semaphore(MAX_WORKERS)
+        self._calls = 0
 
     def get(self, p: Printer) -> GcodeScripts:
         """All that counts for `p`, what nobody set included."""
@@ -120,7 +125,7 @@ class ScriptLibrary:
     async def called(
         self, p: Printer, name: str, parameters: Mapping[str, object], context: Mapping[str, object]
     ) -> tuple[str, ...]:
-        """The commands of the script `name` now; `NotFound` when there is none such."""
+        """The commands of the script `name` now; `NotFound` when there is none such, `TooMany` beyond `MAX_CALLS`."""
         there = self.get(p)
         if name not in there.scripts:
             raise NotFound(f"no script {name!r}; there are {', '.join(sorted(there.scripts))}")
@@ -128,7 +133,13 @@ class ScriptLibrary:
         if p.run is not None:
             variables |= {"user": plain(p.run.by)}
         asked = Rendering((name,), there.scripts, there.snippets, variables, p.profile.extruders)
-        lines = (await self._rendered(asked, trusted=False)).lines[name]
+        if self._calls >= MAX_CALLS:
+            raise TooMany(f"{MAX_CALLS} scripts are being rendered already", retry_after_s=RENDER_S)
+        self._calls += 1
+        try:
+            lines = (await self._rendered(asked, trusted=False)).lines[name]
+        finally:
+            self._calls -= 1
         values = values_of(p.snapshot)
         return tuple(line for line in (filled(line, values) for line in lines) if line)
 
@@ -149,7 +160,7 @@ class ScriptLibrary:
         key = msgspec.msgpack.encode(asked)
         made = self._kept.pop(key, None)
         if made is None:
-            answer = render(asked) if trusted else await _rendered_apart(key)
+            answer = render(asked) if trusted else await self._apart(key)
             if isinstance(answer, NotRendered):
                 line = "" if answer.line is None else f", line {answer.line}"
                 raise Malformed(f"the {answer.script}{line}: {answer.reason}")
@@ -158,6 +169,10 @@ class ScriptLibrary:
         if len(self._kept) > KEPT:
             del self._kept[next(iter(self._kept))]
         return made
+
+    async def _apart(self, asked: bytes) -> Rendered | NotRendered:
+        async with self._workers:
+            return await _rendered_apart(asked)
 
 
 def values_of(snapshot: Snapshot) -> Values:
@@ -256,7 +271,7 @@ def plain(text: str) -> str:
 
 
 def plainly(value: object) -> object:
-    """`value`, as JSON has it, with every text in it plain."""
+    """`value`, as JSON has it, with every text in it plain; `Malformed` for a number that is too large."""
     match value:
         case str():
             return plain(value)
@@ -264,6 +279,8 @@ def plainly(value: object) -> object:
             return {plain(str(name)): plainly(item) for name, item in value.items()}
         case list() | tuple():
             return [plainly(item) for item in value]
+        case int() if abs(value) > MAX_NUMBER:
+            raise Malformed(f"a number is beyond {MAX_NUMBER}")
         case _:
             return value
 

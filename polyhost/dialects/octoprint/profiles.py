@@ -266,7 +266,7 @@ async def profile(call: Call) -> Profile:
 @routes.patch("/api/printerprofiles/{id}", needs=Permission.SETTINGS)
 async def change(call: Call) -> Wrapped:
     wanted, printer, identifier = _given(await call.body(Given)), call.printer, call.params["id"]
-    if wanted.get("id") not in {None, identifier}:
+    if wanted.get("id") not in (None, identifier):  # any JSON, so none that a set could have
         raise Malformed(f"a profile keeps its id; {identifier!r} cannot become {wanted['id']!r}")
     changed = merged_profile(wanted, call.host.profiles.get(printer, identifier))
     prefer = truth_of(wanted.get("default"))
