@@ -5,6 +5,8 @@ import contextlib
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+import psutil
+
 from polyhost.app import App
 from polyhost.config import Config, Doors
 from polyhost.config import Printer as PrinterSettings
@@ -42,6 +44,8 @@ async def polyhost(data: Path, machine: Machine) -> AsyncIterator[tuple[str, dic
             await running
     finally:
         listening.close()
+        # Its engine is a child of this process, which outlives the server and has to see it end.
+        await asyncio.to_thread(psutil.wait_procs, psutil.Process().children(), 20)
 
 
 async def _keys(app: App) -> dict[str, str]:
