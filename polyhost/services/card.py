@@ -17,7 +17,8 @@ from polyhost.core.file import is_gcode
 from polyhost.core.user import Caller, Permission
 from polyhost.services.bus import Bus
 from polyhost.services.files import Files
-from polyhost.services.printers import Printer, Printers
+from polyhost.services.printer import Printer
+from polyhost.services.printers import Printers
 from polyhost.services.runs import Runs
 from polyhost.services.unbroken import unbroken
 

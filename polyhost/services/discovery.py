@@ -7,7 +7,7 @@ import msgspec
 
 from polyhost import config
 from polyhost.services.preferences import Preferences
-from polyhost.services.printers import Printer
+from polyhost.services.printer import Printer
 
 
 class Identity(msgspec.Struct, frozen=True):

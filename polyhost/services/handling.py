@@ -14,7 +14,8 @@ from polyhost.core.events import PreferencesChanged
 from polyhost.core.handling import Handling, OnError, ScriptName
 from polyhost.services.bus import Bus
 from polyhost.services.preferences import HOST, Preferences
-from polyhost.services.printers import Printer, Printers
+from polyhost.services.printer import Printer
+from polyhost.services.printers import Printers
 from polyhost.services.scripts import GcodeScripts, ScriptLibrary
 
 log = logging.getLogger(__name__)

@@ -36,6 +36,7 @@ from polyhost.services.scripts import ScriptLibrary
 from polyhost.services.serial_log import SerialLogs
 from polyhost.services.settings import Settings
 from polyhost.services.snapshots import Fetcher
+from polyhost.services.steering import Steering
 from polyhost.services.system import System
 from polyhost.services.terminal import Terminal
 from polyhost.services.timelapses import Timelapses
@@ -52,6 +53,7 @@ class Host:
 
     config: Config
     printers: Printers
+    steering: Steering
     runs: Runs
     cards: Cards
     files: Files
@@ -95,6 +97,7 @@ async def build(
     files = Files(records, store, bus, clock, settings.uploads, reader)
     await files.load()
     printers = Printers(settings.printers, records, preferences, bus, clock, driver_for, ports)
+    steering = Steering()
     profiles = Profiles(printers, bus)
     preferred = Settings(printers, preferences)
     files.may_analyse, preferred.analysis_changed = preferred.may_analyse, files.reconsider
@@ -115,6 +118,7 @@ async def build(
     return Host(
         config=settings,
         printers=printers,
+        steering=steering,
         runs=runs,
         cards=cards,
         files=files,
@@ -125,8 +129,8 @@ async def build(
         settings=preferred,
         scripts=scripts,
         treatment=treatment,
-        terminal=Terminal(printers, runs, scripts, bus),
-        prompts=Prompts(printers, runs, bus, clock),
+        terminal=Terminal(steering, runs, scripts, bus),
+        prompts=Prompts(printers, steering, runs, bus, clock),
         discovery=discovery,
         system=system,
         logs=logs,

@@ -1,18 +1,14 @@
-"""The printers of this host: which there are, what each last said, and what a person may tell one.
-
-Whether a printer may be moved or heated now is decided here, once, for every API.
-"""
+"""The printers of this host: which there are, how each is reached, and what its driver says."""
 
 import asyncio
 import contextlib
 import logging
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Final, Protocol
 
 import msgspec
 
 from polyhost import config
-from polyhost.core.card import CardFile, CardTransfer
 from polyhost.core.errors import LinkLost, Malformed, NotFound, NotNow, PolyhostError
 from polyhost.core.events import (
     ConsoleLine,
@@ -26,14 +22,13 @@ from polyhost.core.events import (
     SdFilesListed,
 )
 from polyhost.core.handling import Handling
-from polyhost.core.job import Run, RunState
 from polyhost.core.ports import Clock, Driver, LinkSettings
-from polyhost.core.printer import PrinterProfile, PrinterState, Snapshot, TemperatureSample
+from polyhost.core.printer import Snapshot, TemperatureSample
 from polyhost.core.user import Caller, Permission
-from polyhost.services import commands
 from polyhost.services.bus import Bus
-from polyhost.services.history import SAMPLES, Console, Marks, TemperatureHistory
+from polyhost.services.history import SAMPLES
 from polyhost.services.preferences import Preferences
+from polyhost.services.printer import Printer
 from polyhost.services.profiles import DEFAULT_ID, ProfileBook
 from polyhost.services.unbroken import unbroken
 
@@ -73,81 +68,7 @@ class RunListener(Protocol):
 class Treating(Protocol):
     """Who knows how a machine is to be treated."""
 
-    async def handling_of(self, p: "Printer") -> Handling: ...
-
-
-class Printer:
-    """One machine.  What changes by itself is in `snapshot`; the rest is settings and what runs are about."""
-
-    def __init__(self, settings: config.Printer, driver: Driver, *, locked: bool) -> None:
-        self.settings = settings
-        self.driver = driver
-        self.locked = locked
-        self.book = ProfileBook()
-        self.handling = Handling()  # as its holder was told last to treat it
-        self.shown_name = ""  # where the settings file names the printer, and a person called it otherwise
-        self.snapshot = driver.snapshot
-        self.selected = ""  # the path chosen for the next run
-        self.run: Run | None = None  # the one going on, or the last
-        self.selected_on_card = False  # it is the name of a file on the printer's own card
-        self.card: tuple[CardFile, ...] = ()  # what is on that
-        self.temperatures = TemperatureHistory()
-        self.console = Console()
-        self.marks = Marks()
-
-    @property
-    def slug(self) -> str:
-        return self.settings.slug
-
-    @property
-    def name(self) -> str:
-        return self.shown_name or self.settings.name or self.settings.slug
-
-    @property
-    def driver_name(self) -> str:
-        return self.settings.driver
-
-    @property
-    def profile_id(self) -> str:
-        """Of the profile that it has now."""
-        return self.book.current_id
-
-    @property
-    def profile(self) -> PrinterProfile:
-        return self.book.others.get(self.book.current_id, self.settings.profile)
-
-    @property
-    def listen(self) -> int:
-        return self.settings.listen
-
-    @property
-    def is_operational(self) -> bool:
-        """Whether its firmware answers."""
-        return self.snapshot.state is PrinterState.READY
-
-    @property
-    def uses_card(self) -> bool:
-        """Whether its owner wants its own card used; what was set counts before its holder says so."""
-        return self.handling.card and self.snapshot.card_used
-
-    @property
-    def run_state(self) -> RunState | None:
-        """Of the run that has not ended; None without one."""
-        run = self.run
-        if run is None or run.ended:
-            return None
-        live = self.snapshot.run
-        return live.state if live is not None and live.run_id == run.id else run.state
-
-    @property
-    def is_moving(self) -> bool:
-        """Whether a run, or a file for its card, has the machine to itself now; a paused run lends it."""
-        return self.run_state not in {None, RunState.PAUSED} or self.transfer is not None
-
-    @property
-    def transfer(self) -> CardTransfer | None:
-        """The file on its way to its own card; nothing else can be told to the machine meanwhile."""
-        return self.snapshot.transfer if self.is_operational else None
+    async def handling_of(self, p: Printer) -> Handling: ...
 
 
 class Printers:
@@ -383,85 +304,6 @@ class Printers:
 
             await unbroken(forget())
 
-    async def emergency_stop(self, p: Printer, by: Caller) -> None:
-        """``M112``, whatever the state, before anything else."""
-        by.require(Permission.CONTROL, p.slug)
-        await p.driver.emergency_stop()
-
-    # Commands
-
-    async def send(self, p: Printer, lines: Sequence[str], by: Caller) -> None:
-        """Send commands as they are, between the lines of a run if there is one."""
-        by.require(Permission.CONTROL, p.slug)
-        checked = commands.checked_commands(lines)
-        if any(commands.is_emergency_stop(line) for line in checked):
-            await p.driver.emergency_stop()
-            return
-        await self._tell(p, checked)
-
-    async def jog(
-        self,
-        p: Printer,
-        x: float | None = None,
-        y: float | None = None,
-        z: float | None = None,
-        *,
-        absolute: bool = False,
-        by_hand: bool = False,
-        feedrate_mm_s: float | None = None,
-        by: Caller,
-    ) -> None:
-        """Move by, or to, so many mm; `NotNow` while a run moves the machine.
-
-        `by_hand`: distances are as a person at the machine means them, so that inverted axes are turned round.
-        """
-        by.require(Permission.CONTROL, p.slug)
-        moves = {axis: mm for axis, mm in (("x", x), ("y", y), ("z", z)) if mm is not None}
-        if by_hand:
-            moves = p.profile.jogged(moves)
-        await self._tell(p, commands.jog(p.profile, moves, absolute, feedrate_mm_s), moves=True)
-
-    async def home(self, p: Printer, axes: frozenset[str], by: Caller) -> None:
-        by.require(Permission.CONTROL, p.slug)
-        await self._tell(p, commands.home(axes), moves=True)
-
-    async def extrude(self, p: Printer, length_mm: float, feedrate_mm_s: float | None, by: Caller) -> None:
-        by.require(Permission.CONTROL, p.slug)
-        await self._tell(p, commands.extrude(p.profile, length_mm, feedrate_mm_s), moves=True)
-
-    async def select_tool(self, p: Printer, n: int, by: Caller) -> None:
-        by.require(Permission.CONTROL, p.slug)
-        await self._tell(p, [commands.select_tool(p.profile, n)])
-
-    async def set_targets(self, p: Printer, targets: Mapping[str, float], by: Caller) -> None:
-        """°C by heater; all are judged before the first is sent."""
-        by.require(Permission.CONTROL, p.slug)
-        if not targets:
-            raise Malformed("no heater named")
-        await self._tell(p, [commands.target(p.profile, heater, celsius) for heater, celsius in targets.items()])
-
-    async def set_offsets(self, p: Printer, offsets: Mapping[str, float], by: Caller) -> None:
-        """°C, at most 50 either way, that targets of a file are raised by."""
-        by.require(Permission.CONTROL, p.slug)
-        checked = {
-            commands.checked_heater(p.profile, heater): commands.checked_offset(celsius)
-            for heater, celsius in offsets.items()
-        }
-        self._must_be_operational(p)
-        await p.driver.set_offsets(checked)
-
-    async def set_feedrate(self, p: Printer, factor: float, by: Caller) -> None:
-        by.require(Permission.CONTROL, p.slug)
-        await self._tell(p, [commands.feedrate(factor)])
-
-    async def set_flow(self, p: Printer, factor: float, by: Caller) -> None:
-        by.require(Permission.CONTROL, p.slug)
-        await self._tell(p, [commands.flow(factor)])
-
-    async def set_fan(self, p: Printer, fraction: float, by: Caller) -> None:
-        by.require(Permission.CONTROL, p.slug)
-        await self._tell(p, [commands.fan(fraction)])
-
     # What drivers say
 
     def heard(self, notice: Snapshot | ConsoleLines | DriverEvent) -> None:
@@ -486,16 +328,6 @@ class Printers:
         self._bus.publish(notice)
 
     # Inside
-
-    async def _tell(self, p: Printer, lines: Sequence[str], *, moves: bool = False) -> None:
-        self._must_be_operational(p)
-        if moves and p.is_moving:
-            raise NotNow(f"{p.slug} is printing; pause or cancel the run first")
-        await p.driver.send(lines)
-
-    def _must_be_operational(self, p: Printer) -> None:
-        if not p.is_operational:
-            raise NotNow(f"{p.slug} is {p.snapshot.state.value}; connect it first")
 
     def _keep(self, printer: Printer) -> None:
         if self._group is not None:

@@ -19,7 +19,8 @@ from polyhost.services.bus import Bus
 from polyhost.services.unbroken import unbroken
 
 if TYPE_CHECKING:
-    from polyhost.services.printers import Printer, Printers
+    from polyhost.services.printer import Printer
+    from polyhost.services.printers import Printers
 
 DEFAULT_ID: Final = "_default"
 MAX_PROFILES: Final = 100

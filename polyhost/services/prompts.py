@@ -26,8 +26,10 @@ from polyhost.core.ports import Clock
 from polyhost.core.printer import PrinterState
 from polyhost.core.user import Caller, Permission, Role
 from polyhost.services.bus import Bus
-from polyhost.services.printers import Printer, Printers
+from polyhost.services.printer import Printer
+from polyhost.services.printers import Printers
 from polyhost.services.runs import Runs
+from polyhost.services.steering import Steering
 
 log = logging.getLogger(__name__)
 
@@ -52,8 +54,9 @@ class Notification(msgspec.Struct, frozen=True):
 
 
 class Prompts:
-    def __init__(self, printers: Printers, runs: Runs, bus: Bus, clock: Clock) -> None:
+    def __init__(self, printers: Printers, steering: Steering, runs: Runs, bus: Bus, clock: Clock) -> None:
         self._printers = printers
+        self._steering = steering
         self._runs = runs
         self._bus = bus
         self._clock = clock
@@ -91,7 +94,7 @@ class Prompts:
         if not 0 <= choice < len(prompt.choices):
             raise Malformed(f"{choice} is no choice; they are 0 to {len(prompt.choices) - 1}")
         self._close(p.slug)
-        await self._printers.send(p, [f"M876 S{choice}"], by)
+        await self._steering.send(p, [f"M876 S{choice}"], by)
 
     def notifications(self, p: Printer) -> tuple[Notification, ...]:
         """The oldest first."""

@@ -25,7 +25,8 @@ from polyhost.core.user import Caller, Permission
 from polyhost.engine.messages import EndedRun
 from polyhost.services.bus import Bus
 from polyhost.services.files import Files
-from polyhost.services.printers import Printer, Printers
+from polyhost.services.printer import Printer
+from polyhost.services.printers import Printers
 from polyhost.services.remaining import Pace, Progress, progress_of
 from polyhost.services.scripts import ScriptLibrary
 from polyhost.services.unbroken import unbroken

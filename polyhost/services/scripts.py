@@ -27,7 +27,7 @@ from polyhost.core.user import Caller, Permission
 from polyhost.gcode.vetting import refusal_of
 from polyhost.services import script_worker
 from polyhost.services.preferences import Preferences
-from polyhost.services.printers import Printer
+from polyhost.services.printer import Printer
 from polyhost.services.templates import SNIPPETS, NotRendered, Rendered, Rendering, called, render
 
 MAX_SCRIPTS: Final = 100

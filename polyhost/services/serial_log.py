@@ -19,7 +19,8 @@ from polyhost.core.user import Caller, Permission
 from polyhost.services.bus import Bus, Listener
 from polyhost.services.log_files import RotatingFile
 from polyhost.services.preferences import Preferences
-from polyhost.services.printers import Printer, Printers
+from polyhost.services.printer import Printer
+from polyhost.services.printers import Printers
 from polyhost.services.unbroken import unbroken
 
 log = logging.getLogger(__name__)

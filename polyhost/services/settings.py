@@ -19,7 +19,8 @@ from polyhost.core.errors import Malformed, NotAllowed
 from polyhost.core.user import Caller, Permission
 from polyhost.services.handling import MachineOptions
 from polyhost.services.preferences import HOST, Preferences
-from polyhost.services.printers import Printer, Printers
+from polyhost.services.printer import Printer
+from polyhost.services.printers import Printers
 
 MAX_PRESETS: Final = 100
 MAX_FILTERS: Final = 100

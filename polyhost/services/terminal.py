@@ -11,9 +11,10 @@ from polyhost.core.user import Caller, Permission
 from polyhost.gcode.vetting import refusal_of
 from polyhost.services import commands
 from polyhost.services.bus import Bus
-from polyhost.services.printers import Printer, Printers
+from polyhost.services.printer import Printer
 from polyhost.services.runs import Runs
 from polyhost.services.scripts import ScriptLibrary
+from polyhost.services.steering import Steering
 
 _AT: Final = re.compile(r"@(\w+)")
 _PAUSES: Final = re.compile(r"M0*(0|1|25)(?![\d.])", re.IGNORECASE)
@@ -22,8 +23,8 @@ _BLOCKED: Final = "it would make the printer wait for a button; the host pauses 
 
 
 class Terminal:
-    def __init__(self, printers: Printers, runs: Runs, scripts: ScriptLibrary, bus: Bus) -> None:
-        self._printers = printers
+    def __init__(self, steering: Steering, runs: Runs, scripts: ScriptLibrary, bus: Bus) -> None:
+        self._steering = steering
         self._runs = runs
         self._scripts = scripts
         self._bus = bus
@@ -38,7 +39,7 @@ class Terminal:
         by.require(Permission.CONTROL, p.slug)
         checked = commands.checked_commands(lines)
         if any(commands.is_emergency_stop(line) for line in checked):
-            await self._printers.emergency_stop(p, by)
+            await self._steering.emergency_stop(p, by)
             return
         if why := refusal_of(checked, p.profile):
             raise Malformed(why)
@@ -68,7 +69,7 @@ class Terminal:
         if waiting:
             lines = tuple(waiting)
             waiting.clear()
-            await self._printers.send(p, lines, by)
+            await self._steering.send(p, lines, by)
 
     async def _steer(self, p: Printer, word: str, line: str, by: Caller) -> None:
         if p.run_state is None or word not in {"pause", "resume", "cancel", "abort"}:

@@ -47,7 +47,8 @@ from polyhost.core.user import Caller, Permission
 from polyhost.core.webcam import Webcam
 from polyhost.services.bus import Bus
 from polyhost.services.preferences import Preferences
-from polyhost.services.printers import Printer, Printers
+from polyhost.services.printer import Printer
+from polyhost.services.printers import Printers
 from polyhost.services.recorder import Recorder
 from polyhost.services.webcams import Webcams
 

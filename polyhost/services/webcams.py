@@ -12,7 +12,7 @@ from polyhost.core.errors import LinkLost, NotAllowed, NotFound, NotNow, TooMany
 from polyhost.core.user import Caller, Permission
 from polyhost.core.webcam import Webcam, checked_webcam
 from polyhost.services.preferences import Preferences
-from polyhost.services.printers import Printer
+from polyhost.services.printer import Printer
 from polyhost.services.snapshots import Fetcher, Picture
 
 MAX_WEBCAMS: Final = 16  # of one printer

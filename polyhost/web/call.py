@@ -8,7 +8,7 @@ from typing import Any, Final, TypeVar
 from polyhost.core.errors import Malformed, NotAllowed, Unsupported
 from polyhost.core.user import GUEST, Caller, Permission
 from polyhost.services.host import Host
-from polyhost.services.printers import Printer
+from polyhost.services.printer import Printer
 from polyhost.services.sessions import Session
 from polyhost.services.throttle import network_of
 from polyhost.web import bodies

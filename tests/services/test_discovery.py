@@ -16,7 +16,7 @@ from polyhost.core.printer import Snapshot
 from polyhost.services import announcing
 from polyhost.services.announcing import Announcer, addresses_at, name_of, services_of, shortened
 from polyhost.services.discovery import is_announced, is_loopback
-from polyhost.services.printers import Printer
+from polyhost.services.printer import Printer
 from tests.services.world import ADMIN, World, living, until
 
 

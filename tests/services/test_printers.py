@@ -91,19 +91,19 @@ def test_an_unknown_heater_names_those_there_are(heater: str) -> None:
 )
 async def test_lines_that_are_no_command_are_malformed(world: World, lines: list[str]) -> None:
     with pytest.raises(Malformed):
-        await world.printers.send(world.printers.default(), lines, OPERATOR)
+        await world.steering.send(world.printers.default(), lines, OPERATOR)
     assert world.driver.told == []
 
 
 async def test_lines_go_out_as_they_are(world: World) -> None:
-    await world.printers.send(world.printers.default(), ["  G28 X ", "M117 Grüße", "M1120"], OPERATOR)
+    await world.steering.send(world.printers.default(), ["  G28 X ", "M117 Grüße", "M1120"], OPERATOR)
     assert world.driver.told == [("send", "G28 X", "M117 Grüße", "M1120")]
 
 
 @pytest.mark.parametrize("line", ["M112", "m112 ; now", "M112 "])
 async def test_a_stop_among_commands_passes_everything(world: World, line: str) -> None:
     world.driver.say(state=PrinterState.UNREACHABLE)
-    await world.printers.send(world.printers.default(), ["G28", line], OPERATOR)
+    await world.steering.send(world.printers.default(), ["G28", line], OPERATOR)
     assert world.driver.told == [("M112",)]
 
 
@@ -113,19 +113,19 @@ async def test_who_may_what(world: World) -> None:
     settings = config.Printer("new", "virtual")
     for nobody in (GUEST, VIEWER, UPLOADER, bound):
         for attempt in (
-            world.printers.send(p, ["G28"], nobody),
-            world.printers.jog(p, 1.0, by=nobody),
-            world.printers.home(p, frozenset("x"), nobody),
-            world.printers.extrude(p, 1.0, None, nobody),
-            world.printers.select_tool(p, 0, nobody),
-            world.printers.set_targets(p, {"bed": 60.0}, nobody),
-            world.printers.set_offsets(p, {"bed": 6.0}, nobody),
-            world.printers.set_feedrate(p, 1.0, nobody),
-            world.printers.set_flow(p, 1.0, nobody),
-            world.printers.set_fan(p, 1.0, nobody),
+            world.steering.send(p, ["G28"], nobody),
+            world.steering.jog(p, 1.0, by=nobody),
+            world.steering.home(p, frozenset("x"), nobody),
+            world.steering.extrude(p, 1.0, None, nobody),
+            world.steering.select_tool(p, 0, nobody),
+            world.steering.set_targets(p, {"bed": 60.0}, nobody),
+            world.steering.set_offsets(p, {"bed": 6.0}, nobody),
+            world.steering.set_feedrate(p, 1.0, nobody),
+            world.steering.set_flow(p, 1.0, nobody),
+            world.steering.set_fan(p, 1.0, nobody),
             world.printers.connect(p, None, None, nobody),
             world.printers.disconnect(p, nobody),
-            world.printers.emergency_stop(p, nobody),
+            world.steering.emergency_stop(p, nobody),
             world.printers.add(settings, nobody),
             world.printers.remove("mk3", nobody),
         ):
@@ -139,20 +139,20 @@ async def test_who_may_what(world: World) -> None:
 async def test_targets_are_all_judged_before_one_is_sent(world: World) -> None:
     p = world.printers.default()
     with pytest.raises(Malformed):
-        await world.printers.set_targets(p, {"tool0": 200.0, "bed": 500.0}, OPERATOR)
+        await world.steering.set_targets(p, {"tool0": 200.0, "bed": 500.0}, OPERATOR)
     with pytest.raises(NotFound):
-        await world.printers.set_targets(p, {"tool0": 200.0, "chamber": 20.0}, OPERATOR)
+        await world.steering.set_targets(p, {"tool0": 200.0, "chamber": 20.0}, OPERATOR)
     assert world.driver.told == []
-    await world.printers.set_targets(p, {"tool0": 200.0, "bed": 60.0}, OPERATOR)
+    await world.steering.set_targets(p, {"tool0": 200.0, "bed": 60.0}, OPERATOR)
     assert world.driver.told == [("send", "M104 T0 S200", "M140 S60")]
 
 
 async def test_offsets_are_kept(world: World) -> None:
     p = world.printers.default()
-    await world.printers.set_offsets(p, {"bed": -5.0}, OPERATOR)
+    await world.steering.set_offsets(p, {"bed": -5.0}, OPERATOR)
     assert world.printers.offsets(p) == {"tool0": 0.0, "bed": -5.0}
     with pytest.raises(NotFound):
-        await world.printers.set_offsets(p, {"chamber": 1.0}, OPERATOR)
+        await world.steering.set_offsets(p, {"chamber": 1.0}, OPERATOR)
 
 
 async def test_the_link(world: World) -> None:

@@ -81,13 +81,13 @@ async def test_a_profile_chosen_at_connect_reaches_the_machine_and_outlives_the_
         assert ProfileChanged("mk3", "two_heads", "added") in events
         assert p.profile == PrinterProfile()
         with pytest.raises(NotFound):
-            await world.printers.select_tool(p, 1, by=OPERATOR)
+            await world.steering.select_tool(p, 1, by=OPERATOR)
         await world.printers.connect(p, None, None, by=OPERATOR, profile="two_heads", save=True)
         assert world.driver.handling.profile == TWO
         assert p.profile_id == "two_heads"
-        await world.printers.select_tool(p, 1, by=OPERATOR)
+        await world.steering.select_tool(p, 1, by=OPERATOR)
         with pytest.raises(NotFound, match="tool0, tool1, chamber"):
-            await world.printers.set_targets(p, {"bed": 60.0}, by=OPERATOR)
+            await world.steering.set_targets(p, {"bed": 60.0}, by=OPERATOR)
     async with living(World(tmp_path)) as world:
         p = world.printers.default()
         assert (p.profile_id, p.profile) == ("two_heads", TWO)
@@ -229,8 +229,8 @@ async def test_a_jog_by_hand_heeds_axes_that_run_backwards(tmp_path: Path) -> No
         await world.host.profiles.add(p, "backwards", backwards, by=ADMIN)
         await world.printers.connect(p, None, None, by=OPERATOR, profile="backwards")
         world.driver.told.clear()
-        await world.printers.jog(p, 1.0, 2.0, by_hand=True, by=OPERATOR)
-        await world.printers.jog(p, 1.0, 2.0, by=OPERATOR)  # a program that turns them round itself
+        await world.steering.jog(p, 1.0, 2.0, by_hand=True, by=OPERATOR)
+        await world.steering.jog(p, 1.0, 2.0, by=OPERATOR)  # a program that turns them round itself
         assert [told[2] for told in world.driver.told] == ["G0 X1 Y-2 F6000", "G0 X1 Y2 F6000"]
 
 

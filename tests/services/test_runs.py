@@ -16,7 +16,7 @@ from polyhost.core.ports import ResumePlan
 from polyhost.core.printer import PrinterState
 from polyhost.core.user import GUEST, ApiKey, Caller, Role
 from polyhost.engine.messages import EndedRun
-from polyhost.services.printers import Printer
+from polyhost.services.printer import Printer
 from tests.services.world import ADMIN, LOST, OPERATOR, REFUSED, UPLOADER, VIEWER, World, living, until
 
 ANALYSIS = Analysis(
@@ -184,21 +184,21 @@ CALLS: dict[str, Call] = {
     "resume": lambda w, p: w.runs.resume(p, OPERATOR),
     "toggle": lambda w, p: w.runs.toggle(p, OPERATOR),
     "cancel": lambda w, p: w.runs.cancel(p, OPERATOR),
-    "jog": lambda w, p: w.printers.jog(p, 1.0, by=OPERATOR),
-    "home": lambda w, p: w.printers.home(p, frozenset("xy"), OPERATOR),
-    "extrude": lambda w, p: w.printers.extrude(p, 5.0, None, OPERATOR),
-    "target": lambda w, p: w.printers.set_targets(p, {"tool0": 200.0}, OPERATOR),
-    "offset": lambda w, p: w.printers.set_offsets(p, {"bed": -5.0}, OPERATOR),
-    "feedrate": lambda w, p: w.printers.set_feedrate(p, 1.5, OPERATOR),
-    "flow": lambda w, p: w.printers.set_flow(p, 0.9, OPERATOR),
-    "send": lambda w, p: w.printers.send(p, ["M117 hello"], OPERATOR),
+    "jog": lambda w, p: w.steering.jog(p, 1.0, by=OPERATOR),
+    "home": lambda w, p: w.steering.home(p, frozenset("xy"), OPERATOR),
+    "extrude": lambda w, p: w.steering.extrude(p, 5.0, None, OPERATOR),
+    "target": lambda w, p: w.steering.set_targets(p, {"tool0": 200.0}, OPERATOR),
+    "offset": lambda w, p: w.steering.set_offsets(p, {"bed": -5.0}, OPERATOR),
+    "feedrate": lambda w, p: w.steering.set_feedrate(p, 1.5, OPERATOR),
+    "flow": lambda w, p: w.steering.set_flow(p, 0.9, OPERATOR),
+    "send": lambda w, p: w.steering.send(p, ["M117 hello"], OPERATOR),
     "select": lambda w, p: w.runs.select(p, "b.gcode", OPERATOR),
     "unselect": lambda w, p: w.runs.unselect(p, OPERATOR),
     "disconnect": lambda w, p: w.printers.disconnect(p, OPERATOR),
     "delete": lambda w, p: w.files.delete("a.gcode", OPERATOR),
     "move": lambda w, p: w.files.move("a.gcode", "c.gcode", OPERATOR),
     "overwrite": lambda w, p: w.upload("a.gcode", b"other", by=OPERATOR),
-    "stop": lambda w, p: w.printers.emergency_stop(p, OPERATOR),
+    "stop": lambda w, p: w.steering.emergency_stop(p, OPERATOR),
 }
 ALLOWED = {
     "offline": {"disconnect", "delete", "move", "overwrite", "stop"},

@@ -231,7 +231,7 @@ class World:
             *(self.driver_for, list, self.bus, self.data),
         )
         self.files, self.printers, self.runs = self.host.files, self.host.printers, self.host.runs
-        self.app_keys = self.host.app_keys
+        self.app_keys, self.steering = self.host.app_keys, self.host.steering
 
     @property
     def driver(self) -> FakeDriver:

@@ -14,7 +14,7 @@ from polyhost.core.printer import PrinterProfile
 from polyhost.core.user import Permission
 from polyhost.dialects.native.views import PrinterView, view_of_printer, view_of_run
 from polyhost.services.host import Host
-from polyhost.services.printers import Printer
+from polyhost.services.printer import Printer
 from polyhost.web.answers import Encoded, Streamed, created, encoded, no_content
 from polyhost.web.call import Call
 from polyhost.web.routes import Routes
@@ -147,7 +147,7 @@ async def send(call: Call) -> Encoded:
 @routes.post("/native/v1/printers/{slug}/jog", needs=Permission.CONTROL)
 async def jog(call: Call) -> Encoded:
     wanted = await call.body(Jog)
-    await call.host.printers.jog(
+    await call.host.steering.jog(
         *(call.printer, wanted.x, wanted.y, wanted.z),
         by_hand=True,
         feedrate_mm_s=wanted.feedrate_mm_s,
@@ -159,14 +159,14 @@ async def jog(call: Call) -> Encoded:
 @routes.post("/native/v1/printers/{slug}/targets", needs=Permission.CONTROL)
 async def set_targets(call: Call) -> Encoded:
     targets = await call.body(dict[str, float])
-    await call.host.printers.set_targets(call.printer, targets, by=call.caller)
+    await call.host.steering.set_targets(call.printer, targets, by=call.caller)
     return no_content()
 
 
 @routes.post("/native/v1/printers/{slug}/stop", needs=Permission.CONTROL)
 async def stop(call: Call) -> Encoded:
     """``M112``: nothing is read before it is on its way."""
-    await call.host.printers.emergency_stop(call.printer, by=call.caller)
+    await call.host.steering.emergency_stop(call.printer, by=call.caller)
     return no_content()
 
 

@@ -7,7 +7,7 @@ from polyhost.core.job import Prints, Run, RunState
 from polyhost.core.printer import Firmware, Position, PrinterState, Temperature
 from polyhost.services.files import Folder
 from polyhost.services.host import Host
-from polyhost.services.printers import Printer
+from polyhost.services.printer import Printer
 from polyhost.services.remaining import Progress
 
 

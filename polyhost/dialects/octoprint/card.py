@@ -12,7 +12,7 @@ from msgspec import UNSET, UnsetType
 from polyhost.core.card import CardFile
 from polyhost.dialects.octoprint.metadata import Refs
 from polyhost.services.host import Host
-from polyhost.services.printers import Printer
+from polyhost.services.printer import Printer
 
 
 class CardEntry(msgspec.Struct, rename="camel"):

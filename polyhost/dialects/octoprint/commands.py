@@ -10,7 +10,7 @@ from typing import Any, Generic, TypeVar
 import msgspec
 
 from polyhost.core.errors import Malformed, NotNow
-from polyhost.services.printers import Printer
+from polyhost.services.printer import Printer
 from polyhost.web.bodies import decoded
 from polyhost.web.call import Call
 

@@ -13,7 +13,7 @@ from polyhost.core.user import Permission
 from polyhost.dialects.octoprint.commands import Commands, Flag
 from polyhost.dialects.octoprint.states import text_of
 from polyhost.services.host import Host
-from polyhost.services.printers import Printer
+from polyhost.services.printer import Printer
 from polyhost.services.profiles import DEFAULT_ID
 from polyhost.web.answers import Encoded, no_content
 from polyhost.web.call import Call, truth_of

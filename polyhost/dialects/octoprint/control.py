@@ -19,7 +19,7 @@ from polyhost.dialects.octoprint.commands import (
     check_not_moving,
     check_operational,
 )
-from polyhost.services.printers import Printer
+from polyhost.services.printer import Printer
 from polyhost.web.answers import Encoded, no_content
 from polyhost.web.call import Call, truth_of
 from polyhost.web.routes import Routes
@@ -101,7 +101,7 @@ SD: Final = Commands[SdInit | SdRefresh | SdRelease](SdInit, SdRefresh, SdReleas
 @routes.post("/api/printer/printhead", needs=Permission.CONTROL)
 async def move_printhead(call: Call) -> Encoded:
     asked = await PRINTHEAD.asked(call)
-    printer, printers, by = call.printer, call.host.printers, call.caller
+    printer, steering, by = call.printer, call.host.steering, call.caller
     check_operational(printer)
     if asked.kind is not Feedrate:
         check_not_moving(printer)
@@ -109,19 +109,19 @@ async def move_printhead(call: Call) -> Encoded:
         case Jog(x, y, z, absolute, speed):
             if x is None and y is None and z is None:
                 raise Malformed("jog needs at least one of x, y and z")
-            await printers.jog(printer, x, y, z, absolute=truth_of(absolute), feedrate_mm_s=_speed_of(speed), by=by)
+            await steering.jog(printer, x, y, z, absolute=truth_of(absolute), feedrate_mm_s=_speed_of(speed), by=by)
         case Home(axes):
             if not axes or not {"x", "y", "z"}.issuperset(axes):
                 raise Malformed(f"axes must be one or more of x, y and z, not {axes}")
-            await printers.home(printer, frozenset(axes), by=by)
+            await steering.home(printer, frozenset(axes), by=by)
         case Feedrate(factor):
-            await printers.set_feedrate(printer, _factor_of(factor), by=by)
+            await steering.set_feedrate(printer, _factor_of(factor), by=by)
     return no_content()
 
 
 @routes.post("/api/printer/tool", needs=Permission.CONTROL)
 async def use_tool(call: Call) -> Encoded:
-    printer, printers, by = call.printer, call.host.printers, call.caller
+    printer, steering, by = call.printer, call.host.steering, call.caller
     check_operational(printer)
     asked = await TOOL.asked(call)
     if asked.kind is Extrude:
@@ -130,16 +130,16 @@ async def use_tool(call: Call) -> Encoded:
         case SelectTool("tool"):
             raise Malformed("a tool is selected by its number, as in tool0")
         case SelectTool(tool):
-            await printers.select_tool(printer, _number_of(tool, printer), by=by)
+            await steering.select_tool(printer, _number_of(tool, printer), by=by)
         case ToolTargets(targets):
             if targets:
-                await printers.set_targets(printer, _by_heater(targets, printer), by=by)
+                await steering.set_targets(printer, _by_heater(targets, printer), by=by)
         case ToolOffsets(offsets):
-            await printers.set_offsets(printer, checked_offsets(_by_heater(offsets, printer)), by=by)
+            await steering.set_offsets(printer, checked_offsets(_by_heater(offsets, printer)), by=by)
         case Extrude(amount, speed):
-            await printers.extrude(printer, amount, _speed_of(speed), by=by)
+            await steering.extrude(printer, amount, _speed_of(speed), by=by)
         case Flowrate(factor):
-            await printers.set_flow(printer, _factor_of(factor), by=by)
+            await steering.set_flow(printer, _factor_of(factor), by=by)
     return no_content()
 
 
@@ -154,16 +154,16 @@ async def heat_chamber(call: Call) -> Encoded:
 
 
 async def _heat(call: Call, heater: str) -> Encoded:
-    printer, printers, by = call.printer, call.host.printers, call.caller
+    printer, steering, by = call.printer, call.host.steering, call.caller
     check_operational(printer)
     if heater not in printer.profile.heaters():
         raise NotNow(f"Printer does not have a heated {heater}")
     asked = await HEATER.asked(call)
     match asked.values():
         case Target(target):
-            await printers.set_targets(printer, {heater: target}, by=by)
+            await steering.set_targets(printer, {heater: target}, by=by)
         case Offset(offset):
-            await printers.set_offsets(printer, checked_offsets({heater: offset}), by=by)
+            await steering.set_offsets(printer, checked_offsets({heater: offset}), by=by)
     return no_content()
 
 

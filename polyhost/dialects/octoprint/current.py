@@ -22,7 +22,7 @@ from polyhost.dialects.octoprint.subscriptions import Lines, StateWish
 from polyhost.dialects.octoprint.temperatures import History, PastReading, history_of
 from polyhost.services.history import Mark
 from polyhost.services.host import Host
-from polyhost.services.printers import Printer
+from polyhost.services.printer import Printer
 
 MAX_LINES: Final = 300
 MARKED_FOR_S: Final = 1800.0

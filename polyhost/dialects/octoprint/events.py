@@ -24,7 +24,7 @@ from polyhost.dialects.octoprint.states import FROM_CARD, LINK, RUN, SENDING, fa
 from polyhost.dialects.octoprint.timelapse import pushed_config_of
 from polyhost.dialects.octoprint.webcam import PROVIDER
 from polyhost.services.host import Host
-from polyhost.services.printers import Printer
+from polyhost.services.printer import Printer
 
 Payload = Mapping[str, Any] | msgspec.Struct | None
 

@@ -19,7 +19,7 @@ from polyhost.dialects.octoprint.metadata import Filament, filament_of
 from polyhost.dialects.octoprint.states import text_of
 from polyhost.services import remaining
 from polyhost.services.host import Host
-from polyhost.services.printers import Printer
+from polyhost.services.printer import Printer
 from polyhost.web.answers import Encoded, encoded, no_content
 from polyhost.web.call import Call
 from polyhost.web.routes import Routes

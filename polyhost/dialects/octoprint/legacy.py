@@ -49,16 +49,16 @@ def by_our_names(values: Mapping[str, float]) -> dict[str, float]:
 @routes.post("/api/printer/heater", needs=Permission.CONTROL)
 async def heat(call: Call) -> Encoded:
     asked = await HEATER.asked(call)
-    printer, printers, by = call.printer, call.host.printers, call.caller
+    printer, steering, by = call.printer, call.host.steering, call.caller
     check_operational(printer)
     if not call.host.config.octoprint.heater_while_printing:
         check_not_moving(printer)
     match asked.values():
         case Temp(temps):
             if targets := by_our_names(temps):
-                await printers.set_targets(printer, targets, by=by)
+                await steering.set_targets(printer, targets, by=by)
         case Offset(offsets):
-            await printers.set_offsets(printer, checked_offsets(by_our_names(offsets)), by=by)
+            await steering.set_offsets(printer, checked_offsets(by_our_names(offsets)), by=by)
     return no_content()
 
 
@@ -67,5 +67,5 @@ async def feed(call: Call) -> Encoded:
     asked = await FEEDER.asked(call)
     check_operational(call.printer)
     check_not_moving(call.printer)
-    await call.host.printers.extrude(call.printer, asked.values().amount, None, by=call.caller)
+    await call.host.steering.extrude(call.printer, asked.values().amount, None, by=call.caller)
     return no_content()

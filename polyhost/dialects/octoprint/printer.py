@@ -13,7 +13,7 @@ from polyhost.core.user import Permission
 from polyhost.dialects.octoprint.commands import check_operational
 from polyhost.dialects.octoprint.states import State, fault_words, state_of
 from polyhost.dialects.octoprint.temperatures import History, Reading, history_of, readings_of
-from polyhost.services.printers import Printer
+from polyhost.services.printer import Printer
 from polyhost.web.answers import Encoded, encoded
 from polyhost.web.call import Call
 from polyhost.web.routes import Routes

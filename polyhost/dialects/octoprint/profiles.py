@@ -18,7 +18,7 @@ from polyhost.core.printer import Axis as CoreAxis
 from polyhost.core.printer import PrinterProfile, Reach
 from polyhost.core.units import mm_min_from_mm_s, mm_s_from_mm_min
 from polyhost.core.user import Permission
-from polyhost.services.printers import Printer
+from polyhost.services.printer import Printer
 from polyhost.web.answers import Encoded, encoded, no_content, not_modified, unchanged
 from polyhost.web.call import Call, truth_of
 from polyhost.web.routes import Routes

@@ -43,7 +43,7 @@ from polyhost.dialects.octoprint.subscriptions import EVERYTHING, Auth, Subscrip
 from polyhost.dialects.octoprint.timelapse import pushed_config_of
 from polyhost.services.bus import Listener
 from polyhost.services.host import Host
-from polyhost.services.printers import Printer
+from polyhost.services.printer import Printer
 from polyhost.web.call import Call
 
 log = logging.getLogger(__name__)

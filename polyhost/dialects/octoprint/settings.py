@@ -32,7 +32,7 @@ from polyhost.dialects.octoprint.webcam import (
 from polyhost.services import settings as section
 from polyhost.services.handling import MachineOptions
 from polyhost.services.host import Host
-from polyhost.services.printers import Printer
+from polyhost.services.printer import Printer
 from polyhost.services.scripts import GcodeScripts
 from polyhost.services.templates import SNIPPETS
 from polyhost.web.answers import Encoded, encoded, no_content, not_modified, unchanged

@@ -7,7 +7,7 @@ import msgspec
 
 from polyhost.core.job import RunState
 from polyhost.core.printer import Cause, PrinterState
-from polyhost.services.printers import Printer
+from polyhost.services.printer import Printer
 
 
 class Flags(msgspec.Struct, frozen=True, rename="camel"):

@@ -14,7 +14,7 @@ from polyhost.core.user import Caller, Permission
 from polyhost.core.webcam import Webcam, without_password
 from polyhost.dialects.octoprint.commands import Flag
 from polyhost.services.host import Host
-from polyhost.services.printers import Printer
+from polyhost.services.printer import Printer
 from polyhost.web.call import truth_of
 
 COMMAND_LINE: Final = (
