@@ -265,13 +265,16 @@ class Printers:
         """Open the link, again if it is open; `NotNow` during a run, `NotFound` for a port that is not there.
 
         The machine is then of the shape `profile` (None: the preferred one).  `save` makes port, rate and profile
-        those that are meant when none are named.
+        those that are meant when none are named.  `autoconnect` is kept; for a printer of the settings file only
+        `save` asks for that, and in vain, since some clients say false with every connect.
         """
         by.require(Permission.CONNECT, p.slug)
         if baud is not None and not 0 <= baud <= 4_000_000:
             raise Malformed(f"{baud} is no rate of a serial port")
         if p.run_state is not None:
             raise NotNow(f"{p.slug} is printing")
+        if p.locked and not save:
+            autoconnect = None
         chosen = p.book.preferred_id if profile is None else profile
         if chosen not in {DEFAULT_ID, *p.book.others}:
             raise NotFound(f"no profile {chosen!r}; there are: {', '.join((DEFAULT_ID, *p.book.others))}")

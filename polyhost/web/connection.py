@@ -7,6 +7,8 @@ from typing import Final
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from polyhost.web.heads import Outgoing
+
 HEAD_WAIT_S: Final = 10.0
 LINGER_S: Final = 10.0
 MAX_LINE: Final = 8 * 1024
@@ -79,7 +81,10 @@ class Connection(HttpToolsProtocol):
         self._in_head = False
         self._unread = 0
         self._stop_timer()
+        before = self.cycle
         super().on_headers_complete()
+        if self.cycle is not before:  # it is when a WebSocket is asked for
+            self.cycle.transport = Outgoing(self.transport, self.loop)  # type: ignore[assignment]  # all that it uses
 
     def on_message_complete(self) -> None:
         self._in_head = True

@@ -67,6 +67,21 @@ async def test_what_is_no_log_in(one: Hosted, body: Any, status: int) -> None:
             assert answer.json() == {"needs": {"group": ["guests"]}}
 
 
+@pytest.mark.parametrize("body", [b"", b"{}", b"null"])
+@pytest.mark.parametrize("kind", ["application/json", "application/json;charset=UTF-8", ""])
+async def test_farms_log_in_passively_by_the_url(one: Hosted, body: bytes, kind: str) -> None:
+    headers = {"Content-Type": kind} if kind else {}
+    async with one.client(role=Role.OPERATOR) as client:
+        answer = await client.post("/api/login?passive=true", content=body, headers=headers)
+        assert answer.json()["session"]
+        assert (await client.post("/api/login", content=body, headers=headers)).status_code == 400
+    async with one.client() as client:
+        answer = await client.post("/api/login?passive=true", content=body, headers=headers)
+        assert answer.json() == {"needs": {"group": ["guests"]}}
+        inside = await client.post("/api/login?user=root&pass=correct%20horse", content=body, headers=headers)
+        assert inside.status_code == 400, "URLs stand in logs"
+
+
 async def test_a_form_logs_in_as_well(one: Hosted) -> None:
     async with one.client() as client:
         assert (await client.post("/api/login", data=LOGIN)).status_code == 200

@@ -276,6 +276,14 @@ async def test_the_profile_of_a_printer_of_the_settings_file_is_locked(one: Host
         assert one.host.printers.default().profile.name == "Mine"
 
 
+async def test_a_printer_of_the_settings_file_connects_for_clients_that_always_name_autoconnect(one: Hosted) -> None:
+    async with one.client(role=Role.ADMINISTRATOR) as client:
+        said = {"command": "connect", "save": False, "autoconnect": False}  # as go-octoprint does
+        assert (await client.post("/api/connection", json=said)).status_code == 204
+        assert one.host.printers.default().settings.autoconnect
+        assert (await client.post("/api/connection", json={**said, "save": True})).status_code == 409
+
+
 @pytest.mark.parametrize(
     "wrong",
     [

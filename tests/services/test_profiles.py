@@ -174,7 +174,7 @@ async def test_a_printer_of_the_settings_file_keeps_its_own_profile(tmp_path: Pa
         with pytest.raises(NotNow, match="settings file"):
             await world.printers.change(p, msgspec.structs.replace(p.settings, name="Other"), ADMIN)
         with pytest.raises(NotNow, match="settings file"):
-            await world.printers.connect(p, None, None, by=ADMIN, autoconnect=False)
+            await world.printers.connect(p, None, None, by=ADMIN, autoconnect=False, save=True)
         assert not world.driver.told
         assert p.profile == PrinterProfile()
 

@@ -4,7 +4,7 @@ Specified by upstream's docs/api, and by what a live 1.11.8 answers where the tw
 statuses, fields and kinds of numbers, except where we differ on purpose:
 
 - A request without key or cookie needs no CSRF token, for there is nothing to forge: a guest is refused with 403
-  where upstream says 400. ``/api/login`` never repeats a key.
+  where upstream says 400. ``/api/login`` never repeats a key, and takes no password from the URL.
 - An application's key is told once, to the application: ``generate`` for one that has a key makes another, and no
   list shows it again. It acts on one printer alone when it was asked for at ``/p/<printer>/``, at a printer's own
   port or host name, else on every printer. Administrators see, and decide, requests limited to another user. After
@@ -44,7 +44,7 @@ statuses, fields and kinds of numbers, except where we differ on purpose:
   updates asks nobody.
 - A printer profile keeps its id, ``_default`` cannot be deleted, and a change of one that is not there is 404; each
   printer has its own. One that the settings file names keeps its own profile, name, port and autoconnect (409), but
-  may be given further profiles and be shown under another name.
+  may be given further profiles and be shown under another name; ``autoconnect`` without ``save`` is passed over.
 - Settings of the wrong type are 400 and nothing of the rest is set. What only tells what this host does (timeouts,
   lists of commands, folders, commands of the system) stays as it is when it is sent back. ``webcam.streamUrl`` and its
   neighbours may be set as ``plugins.classicwebcam`` may. No key is repeated: ``api.key`` is null for everybody, and

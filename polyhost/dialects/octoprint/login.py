@@ -15,13 +15,15 @@ from polyhost.dialects.octoprint.commands import Flag
 from polyhost.dialects.octoprint.permissions import GROUPS, keys_of, needs_of
 from polyhost.services.sessions import REMEMBERED_S, Session
 from polyhost.web.answers import Encoded, Headers, encoded
-from polyhost.web.call import Call, truth_of
+from polyhost.web.bodies import decoded
+from polyhost.web.call import MAX_JSON, Call, query_of, truth_of
 from polyhost.web.guard import CSRF, REMEMBER, SESSION, cookie_name, cookie_of, cookies_of
 from polyhost.web.routes import Routes
 
 routes = Routes()
 
 _ACTIVE_LOGOUT: Final = "active_logout"
+_EMPTY: Final = frozenset((b"", b"{}", b"null"))
 
 
 class Login(msgspec.Struct):
@@ -94,10 +96,14 @@ def _record(call: Call, session: Session, mechanism: str) -> LoginRecord:
 
 
 async def _wish(call: Call) -> Login:
+    """What the body says.  Farms and older apps send none, or an empty one, and ``?passive=true``."""
+    said = (await call.content(MAX_JSON)).strip()
+    if said in _EMPTY:
+        return Login(passive=call.flag("passive"))
     if call.media_type == "application/json":
-        return await call.body(Login)
+        return decoded(said, Login)
     try:
-        return msgspec.convert(await call.form(), Login)
+        return msgspec.convert(query_of(said), Login)
     except msgspec.ValidationError as error:
         raise Malformed(str(error)) from error
 
