@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from polyhost.core.errors import Malformed
+from polyhost.web import patterns as module
 from polyhost.web.patterns import Pattern
 
 WELL_MADE = (
@@ -15,13 +16,12 @@ WELL_MADE = (
     *(
         "(?:ab)*?c",
         "{x}",
-        "a{,2}b",
         r"\d+\.\d",
-        r"[\w.-]+",
+        r"[a-z.-]+",
         r"[a\-z]",
         "(?P<word>a)b",
         r"\x41",
-        r"\Aab\Z",
+        r"\Aab",
         r"\Bb",
         "a{2}",
     ),
@@ -65,9 +65,7 @@ def test_any_pattern_finds_what_re_finds(text: str, line: str) -> None:
             "(?=x)",
             "(?!x)",
             "(?<=x)",
-            "(?<n>x)",
             "(?P=n)",
-            "(?P<1>x)",
             "a**",
             "a*+",
             "[a",
@@ -78,13 +76,11 @@ def test_any_pattern_finds_what_re_finds(text: str, line: str) -> None:
         ),
         *(
             "a{3,2}",
-            "(" * 30 + ")" * 30,
             "(a{99}){99}",
-            "a{501}",
+            r"(?i)(\pL?){900}",
             "x" * 201,
             "ü" * 101,
             "[z-a]",
-            "[à-ü]",
             "\\",
             r"\x4",
             "\ud800",
@@ -95,6 +91,17 @@ def test_any_pattern_finds_what_re_finds(text: str, line: str) -> None:
 def test_what_is_no_pattern_is_refused(text: str) -> None:
     with pytest.raises(Malformed):
         Pattern(text)
+
+
+def test_without_the_package_every_pattern_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "re2", None)
+    with pytest.raises(Malformed, match="lacks the package google-re2"):
+        Pattern("Recv")
+
+
+def test_a_line_of_any_characters_is_searched() -> None:
+    assert Pattern("b$").is_in("a\ud800b")
+    assert Pattern("^Wärme: [0-9]+°").is_in("Wärme: 20°C")
 
 
 @given(st.text("()[]{}|*+?\\^$.-ab0,:P<>=i", max_size=40))
@@ -114,9 +121,11 @@ def test_any_text_is_a_pattern_or_refused(text: str) -> None:
         ("(.*)(.*)(.*)(.*)(.*)x", "y" * 20_000),
         ("(x|y)*x(x|y){60}z", "xyyxyxxxyxyyyx" * 2_000),
         ("(a?){90}a{90}", "a" * 5_000 + "b"),
+        (".*a.{900}b$", "ab" * 2_000),
+        ("(((a?b?){30}){30})x", "ab" * 2_000),
     ],
 )
 def test_no_pattern_takes_long(text: str, line: str) -> None:
     began = time.process_time()
     Pattern(text).is_in(line)
-    assert time.process_time() - began < 3  # a backtracking engine would need years
+    assert time.process_time() - began < 1  # a backtracking engine would need years
