@@ -8,6 +8,9 @@ import msgspec
 
 from polyhost.core.errors import NotNow
 
+DEFAULT_PROFILE: Final = "_default"
+"""The id of the profile that every printer has: that of its own settings."""
+
 
 class RunState(Enum):
     STARTING = "starting"  # the script before the file
@@ -120,24 +123,31 @@ class Run(msgspec.Struct, frozen=True):
     reason: str = ""
     resumed_from: str = ""  # the interrupted run that this one continues
     on_card: bool = False
+    profile: str = DEFAULT_PROFILE  # the id of the printer's profile then
 
     @property
     def ended(self) -> bool:
         return self.state in ENDED
 
 
+class Times(msgspec.Struct, frozen=True):
+    """How long the completed runs of one file's content with one profile took, by their `printing_s`."""
+
+    runs: int
+    average_s: float
+    last_s: float  # of the one that was started last
+
+
 class Prints(msgspec.Struct, frozen=True):
     """How the runs of one file's content went: how many were completed, how many ended otherwise.
 
-    `average_s` is the mean of `printing_s` over the completed ones; `last` is the one that was started last.
-    `last_done_s` is the `printing_s` of the completed one that was started last.
+    `last` is the one that was started last.  `times` are by the id of the profile that the run was made with.
     """
 
     success: int = 0
     failure: int = 0
-    average_s: float | None = None
     last: Run | None = None
-    last_done_s: float | None = None
+    times: Mapping[str, Times] = {}
 
 
 class Set(msgspec.Struct, frozen=True):

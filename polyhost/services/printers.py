@@ -22,6 +22,7 @@ from polyhost.core.events import (
     SdFilesListed,
 )
 from polyhost.core.handling import Handling
+from polyhost.core.job import DEFAULT_PROFILE
 from polyhost.core.ports import Clock, Driver, LinkSettings
 from polyhost.core.printer import Snapshot, TemperatureSample
 from polyhost.core.user import Caller, Permission
@@ -29,7 +30,7 @@ from polyhost.services.bus import Bus
 from polyhost.services.history import SAMPLES
 from polyhost.services.preferences import Preferences
 from polyhost.services.printer import Printer
-from polyhost.services.profiles import DEFAULT_ID, ProfileBook
+from polyhost.services.profiles import ProfileBook
 from polyhost.services.unbroken import unbroken
 
 log = logging.getLogger(__name__)
@@ -276,8 +277,8 @@ class Printers:
         if p.locked and not save:
             autoconnect = None
         chosen = p.book.preferred_id if profile is None else profile
-        if chosen not in {DEFAULT_ID, *p.book.others}:
-            raise NotFound(f"no profile {chosen!r}; there are: {', '.join((DEFAULT_ID, *p.book.others))}")
+        if chosen not in {DEFAULT_PROFILE, *p.book.others}:
+            raise NotFound(f"no profile {chosen!r}; there are: {', '.join((DEFAULT_PROFILE, *p.book.others))}")
 
         async def connect() -> None:
             async with self.changing:

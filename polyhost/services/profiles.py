@@ -1,6 +1,6 @@
 """Printer profiles: the shapes that a machine may be given, and which of them it has now.
 
-The profile called `DEFAULT_ID` is the one of the printer's own settings and is always there; others are added by
+The profile called `DEFAULT_PROFILE` is the one of the printer's own settings and is always there; others are added by
 people.  One of them is the *preferred* one, with which a printer is connected when nobody says otherwise, and one is
 *current*: the one it was connected with, or the preferred one while it is not.
 """
@@ -13,6 +13,7 @@ import msgspec
 
 from polyhost.core.errors import Malformed, NotFound, NotNow
 from polyhost.core.events import ProfileChanged
+from polyhost.core.job import DEFAULT_PROFILE
 from polyhost.core.printer import PrinterProfile, PrinterState, checked_profile
 from polyhost.core.user import Caller, Permission
 from polyhost.services.bus import Bus
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
     from polyhost.services.printer import Printer
     from polyhost.services.printers import Printers
 
-DEFAULT_ID: Final = "_default"
 MAX_PROFILES: Final = 100
 _ID: Final = re.compile(r"[A-Za-z0-9_.()-]{1,64}")
 
@@ -31,16 +31,16 @@ class ProfileBook(msgspec.Struct, frozen=True):
     """Of one printer, kept as a section of the preferences; `current` is "" for the preferred one."""
 
     others: dict[str, PrinterProfile] = {}
-    preferred: str = DEFAULT_ID
+    preferred: str = DEFAULT_PROFILE
     current: str = ""
 
     @property
     def preferred_id(self) -> str:
-        return self.preferred if self.preferred in self.others else DEFAULT_ID
+        return self.preferred if self.preferred in self.others else DEFAULT_PROFILE
 
     @property
     def current_id(self) -> str:
-        return self.current if self.current in {DEFAULT_ID, *self.others} else self.preferred_id
+        return self.current if self.current in {DEFAULT_PROFILE, *self.others} else self.preferred_id
 
 
 def checked_id(identifier: str) -> str:
@@ -58,7 +58,7 @@ class Profiles:
 
     def all(self, p: "Printer") -> Mapping[str, PrinterProfile]:
         """By id, the printer's own first."""
-        return {DEFAULT_ID: p.settings.profile, **p.book.others}
+        return {DEFAULT_PROFILE: p.settings.profile, **p.book.others}
 
     def get(self, p: "Printer", identifier: str) -> PrinterProfile:
         try:
@@ -96,7 +96,7 @@ class Profiles:
         async def change() -> None:
             async with self._printers.changing:
                 is_other = profile != self.get(p, identifier)
-                if identifier == DEFAULT_ID:
+                if identifier == DEFAULT_PROFILE:
                     if is_other:
                         await self._printers.keep_settings(p, msgspec.structs.replace(p.settings, profile=profile))
                     book = p.book
@@ -117,7 +117,7 @@ class Profiles:
                     raise NotNow(f"{identifier} is the current profile; connect {p.slug} with another one first")
                 if identifier == p.book.preferred_id:
                     raise NotNow(f"{identifier} is the default profile; make another one the default first")
-                if identifier == DEFAULT_ID:
+                if identifier == DEFAULT_PROFILE:
                     raise NotNow(f"{identifier} is the profile of the printer's own settings and stays")
                 if identifier in p.book.others:
                     others = {name: profile for name, profile in p.book.others.items() if name != identifier}

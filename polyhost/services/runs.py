@@ -18,7 +18,7 @@ from polyhost.core.card import CardFile, found_on
 from polyhost.core.errors import LinkLost, Malformed, NoSpace, NotAllowed, NotFound, NotNow, PolyhostError, Unsupported
 from polyhost.core.events import DriverEvent, Event, FileAnalysed, FileMoved, FileRemoved, FileSelected, RunStateChanged
 from polyhost.core.file import File, is_gcode
-from polyhost.core.job import ENDED, Prints, Run, RunProgress, RunSignal, RunState, advance
+from polyhost.core.job import ENDED, Prints, Run, RunProgress, RunSignal, RunState, Times, advance
 from polyhost.core.ports import Clock, ResumePlan, RunOrder, RunRecords, Scripts
 from polyhost.core.printer import Snapshot, ToolPosition
 from polyhost.core.user import Caller, Permission
@@ -211,6 +211,7 @@ class Runs:
             *(uuid.uuid4().hex, p.slug, file.name, "", file.size_bytes or 0, RunState.STARTING, by.name),
             started_at=self._clock.now(),
             on_card=True,
+            profile=p.profile_id,
         )
         order = RunOrder(run.id, "", file.name, run.size_bytes, "", scripts, on_card=True)
 
@@ -375,6 +376,7 @@ class Runs:
                 *(uuid.uuid4().hex, p.slug, file.path, file.sha256, file.size_bytes, RunState.STARTING, by.name),
                 started_at=self._clock.now(),
                 resumed_from=resumed_from,
+                profile=p.profile_id,
             )
             order = RunOrder(
                 *(run.id, str(self._files.on_disk(file.path)), file.name, file.size_bytes, file.sha256, scripts),
@@ -555,13 +557,14 @@ class Runs:
 
     def _count(self, over: Run) -> None:
         before = self._prints.get(over.file_sha256, Prints())
-        done = over.state is RunState.COMPLETED
-        total_s = (before.average_s or 0.0) * before.success + over.printing_s * done
-        success = before.success + done
-        self._prints[over.file_sha256] = Prints(
-            *(success, before.failure + (not done), total_s / success if success else None, over),
-            last_done_s=over.printing_s if done else before.last_done_s,
-        )
+        if over.state is RunState.COMPLETED:
+            known = before.times.get(over.profile) or Times(0, 0.0, 0.0)
+            runs = known.runs + 1
+            times = Times(runs, (known.average_s * known.runs + over.printing_s) / runs, over.printing_s)
+            prints = Prints(before.success + 1, before.failure, over, {**before.times, over.profile: times})
+        else:
+            prints = msgspec.structs.replace(before, failure=before.failure + 1, last=over)
+        self._prints[over.file_sha256] = prints
 
     async def _give_layers(self, path: str) -> None:
         """Hand the layers of `path` to the runs that began without them."""

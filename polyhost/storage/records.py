@@ -21,7 +21,7 @@ import msgspec
 from polyhost.config import Printer
 from polyhost.core.errors import Damaged, NoSpace, NotNow, PolyhostError
 from polyhost.core.file import Analysis, File, Metadata
-from polyhost.core.job import ENDED, Prints, Run, RunState
+from polyhost.core.job import ENDED, Prints, Run, RunState, Times
 from polyhost.core.ports import OnDisk, StoredFile
 from polyhost.core.user import ApiKey, Remembered, User
 from polyhost.storage import accounts, schema
@@ -270,20 +270,20 @@ class Records:
             )
             by_content = {run.file_sha256: run for run in _runs_of(last)}
             counts = connection.execute(
-                "SELECT file_sha256, sum(state = 'completed'), sum(state <> 'completed'),"
-                " avg(printing_s) FILTER (WHERE state = 'completed') FROM runs"
-                " WHERE ended_at IS NOT NULL AND NOT on_card"
-                " GROUP BY file_sha256"
+                "SELECT file_sha256, sum(state = 'completed'), sum(state <> 'completed') FROM runs"
+                " WHERE ended_at IS NOT NULL AND NOT on_card GROUP BY file_sha256"
             )
             # Beside max(), SQLite's bare columns are of the row that has it.
-            last_done = connection.execute(
-                "SELECT file_sha256, printing_s, max(number) FROM runs WHERE state = 'completed' AND NOT on_card"
-                " GROUP BY file_sha256"
+            done = connection.execute(
+                "SELECT file_sha256, profile, count(*), avg(printing_s), printing_s, max(number) FROM runs"
+                " WHERE state = 'completed' AND NOT on_card GROUP BY file_sha256, profile"
             )
-            last_done_s = {sha256: seconds for sha256, seconds, _ in last_done}
+            times: dict[str, dict[str, Times]] = {}
+            for sha256, profile, runs, average_s, last_s, _ in done:
+                times.setdefault(sha256, {})[profile] = Times(runs, average_s, last_s)
             return {
-                sha256: Prints(done, failed, average, by_content[sha256], last_done_s.get(sha256))
-                for sha256, done, failed, average in counts
+                sha256: Prints(success, failure, by_content[sha256], times.get(sha256, {}))
+                for sha256, success, failure in counts
             }
 
         return self._read(load)

@@ -4,7 +4,7 @@ import msgspec
 import pytest
 
 from polyhost.core.file import Analysis, Box, FilamentUse, File, LayerIndex, Metadata, Thumbnail
-from polyhost.core.job import Prints, Run, RunState
+from polyhost.core.job import Prints, Run, RunState, Times
 from polyhost.core.printer import PrinterProfile, PrinterState, Temperature, TemperatureSample
 from polyhost.core.user import GUEST, Caller, Role
 from polyhost.dialects.octoprint.job import job_of, progress_of
@@ -19,6 +19,7 @@ P, R = PrinterState, RunState
 BASE = "http://h:8080/p/mk3"
 FILE = File("sub/ä b.gcode", 2853, 1795194741.5, "00" * 32, "11" * 20, "22" * 16, "ann")
 RUN_DONE = Run("r", "mk3", FILE.path, FILE.sha256, 2853, R.COMPLETED, "bob", 100.0, 500.0, 400.0, 310.5)
+TIMES = {"_default": Times(2, 300.5, 310.5), "big": Times(1, 20.5, 21.5)}
 
 
 def builtins(value: object) -> object:
@@ -81,7 +82,7 @@ def test_progress(ours: Progress, theirs: tuple[object, ...]) -> None:
 
 
 def test_the_job_of_nothing_has_every_key() -> None:
-    assert builtins(job_of(None, None, Prints())) == {
+    assert builtins(job_of(None, None, None)) == {
         "file": dict.fromkeys(("name", "display", "path", "origin", "size", "date")),
         **dict.fromkeys(("estimatedPrintTime", "averagePrintTime", "lastPrintTime")),
         "filament": {"length": None, "volume": None},
@@ -90,13 +91,13 @@ def test_the_job_of_nothing_has_every_key() -> None:
 
 
 def test_the_job_of_a_file_that_is_gone_is_told_from_its_run() -> None:
-    job = job_of(None, RUN_DONE, Prints())
+    job = job_of(None, RUN_DONE, None)
     assert (job.file.name, job.file.path, job.file.size, job.file.date) == ("ä b.gcode", "sub/ä b.gcode", 2853, None)
 
 
 def test_the_job_of_a_file() -> None:
     known = msgspec.structs.replace(FILE, metadata=Metadata(estimated_time=8811.0, filament_total=810.2))
-    job = builtins(job_of(known, None, Prints(1, 0, 300.5, RUN_DONE, 310.5)))
+    job = builtins(job_of(known, None, Times(1, 300.5, 310.5)))
     assert job == {
         "file": {
             "name": "ä b.gcode",
@@ -144,7 +145,7 @@ def test_an_entry_of_a_file_that_was_read_and_printed() -> None:
         ),
         userdata='{"a": [1]}',
     )
-    entry = builtins(entry_of(known, Prints(3, 1, 300.5, RUN_DONE, 310.5), BASE))
+    entry = builtins(entry_of(known, Prints(3, 1, RUN_DONE, TIMES), BASE))
     assert isinstance(entry, dict)
     assert entry["gcodeAnalysis"] == {
         "estimatedPrintTime": 1188.2,
@@ -159,7 +160,10 @@ def test_an_entry_of_a_file_that_was_read_and_printed() -> None:
         "failure": 1,
         "last": {"success": True, "date": 500.0, "printTime": 310.5},
     }
-    assert entry["statistics"] == {"averagePrintTime": {"_default": 300.5}, "lastPrintTime": {"_default": 310.5}}
+    assert entry["statistics"] == {
+        "averagePrintTime": {"_default": 300.5, "big": 20.5},
+        "lastPrintTime": {"_default": 310.5, "big": 21.5},
+    }
     assert entry["thumbnail"] == "plugin/prusaslicerthumbnails/thumbnail/large.jpg"
     assert entry["thumbnail_src"] == "prusaslicerthumbnails"
     assert entry["userdata"] == {"a": [1]}
@@ -167,18 +171,21 @@ def test_an_entry_of_a_file_that_was_read_and_printed() -> None:
 
 def test_a_print_that_was_not_completed_has_no_print_time() -> None:
     cancelled = msgspec.structs.replace(RUN_DONE, state=R.CANCELLED, printing_s=3.0)
-    entry = builtins(entry_of(FILE, Prints(1, 1, 300.5, cancelled, 310.5), BASE))
+    entry = builtins(entry_of(FILE, Prints(1, 1, cancelled, TIMES), BASE))
     assert isinstance(entry, dict)
     assert entry["prints"]["last"] == {"success": False, "date": 500.0}
-    assert entry["statistics"] == {"averagePrintTime": {"_default": 300.5}, "lastPrintTime": {"_default": 310.5}}
-    never = builtins(entry_of(FILE, Prints(0, 1, None, cancelled), BASE))
+    assert entry["statistics"] == {
+        "averagePrintTime": {"_default": 300.5, "big": 20.5},
+        "lastPrintTime": {"_default": 310.5, "big": 21.5},
+    }
+    never = builtins(entry_of(FILE, Prints(0, 1, cancelled), BASE))
     assert isinstance(never, dict)
     assert never["statistics"] == {"averagePrintTime": {}, "lastPrintTime": {}}
 
 
 def test_the_filament_of_a_file_that_nobody_has_read_is_null() -> None:
-    assert job_of(FILE, None, Prints()).filament is None
-    assert job_of(None, RUN_DONE, Prints()).filament is None
+    assert job_of(FILE, None, None).filament is None
+    assert job_of(None, RUN_DONE, None).filament is None
 
 
 HEATERS = {"tool0": Temperature(21.3, 0.0, 0.1), "chamber": Temperature(30.0), "cold end": Temperature(25.0)}

@@ -6,10 +6,18 @@ import pytest
 from polyhost import config
 from polyhost.core.errors import Malformed, NotAllowed, NotFound, NotNow, PolyhostError
 from polyhost.core.events import ProfileChanged
+from polyhost.core.job import DEFAULT_PROFILE, RunState, Times
 from polyhost.core.ports import LinkSettings
-from polyhost.core.printer import MAX_EXTRUDERS, Axis, PrinterProfile, PrinterState, Reach, checked_profile
+from polyhost.core.printer import (
+    MAX_EXTRUDERS,
+    Axis,
+    PrinterProfile,
+    PrinterState,
+    Reach,
+    checked_profile,
+)
 from polyhost.core.user import Caller
-from polyhost.services.profiles import DEFAULT_ID, MAX_PROFILES, checked_id
+from polyhost.services.profiles import MAX_PROFILES, checked_id
 from tests.services.world import ADMIN, OPERATOR, UPLOADER, VIEWER, World, living, until
 
 TWO = PrinterProfile(name="Two", extruders=2, heated_bed=False, heated_chamber=True)
@@ -92,7 +100,7 @@ async def test_a_profile_chosen_at_connect_reaches_the_machine_and_outlives_the_
         p = world.printers.default()
         assert (p.profile_id, p.profile) == ("two_heads", TWO)
         await until(lambda: world.driver.handling.profile == TWO)  # before anybody asked
-        await world.printers.connect(p, None, None, by=OPERATOR, profile=DEFAULT_ID)
+        await world.printers.connect(p, None, None, by=OPERATOR, profile=DEFAULT_PROFILE)
         assert p.profile == PrinterProfile()
         await world.printers.disconnect(p, by=OPERATOR)
         assert (p.profile_id, world.driver.handling.profile) == ("two_heads", TWO)  # the preferred one
@@ -102,10 +110,10 @@ async def test_the_profile_of_a_connected_printer_stays_when_another_becomes_pre
     async with living(World(tmp_path)) as world:
         p = world.printers.default()
         await world.host.profiles.add(p, "two", TWO, prefer=True, by=ADMIN)
-        assert (p.book.preferred_id, p.profile_id) == ("two", DEFAULT_ID)
+        assert (p.book.preferred_id, p.profile_id) == ("two", DEFAULT_PROFILE)
         world.driver.say(state=PrinterState.OFFLINE)
-        await world.host.profiles.change(p, DEFAULT_ID, p.profile, prefer=True, by=ADMIN)
-        assert (p.book.preferred_id, p.profile_id) == (DEFAULT_ID, DEFAULT_ID)
+        await world.host.profiles.change(p, DEFAULT_PROFILE, p.profile, prefer=True, by=ADMIN)
+        assert (p.book.preferred_id, p.profile_id) == (DEFAULT_PROFILE, DEFAULT_PROFILE)
 
 
 async def test_changing_the_current_profile_reaches_the_machine(tmp_path: Path) -> None:
@@ -125,21 +133,21 @@ async def test_what_cannot_be_removed(tmp_path: Path) -> None:
         await profiles.add(p, "two", TWO, by=ADMIN)
         await profiles.add(p, "three", TWO, prefer=True, by=ADMIN)
         await world.printers.connect(p, None, None, by=OPERATOR, profile="two")
-        for identifier in ("two", "three", DEFAULT_ID):
+        for identifier in ("two", "three", DEFAULT_PROFILE):
             with pytest.raises(NotNow):
                 await profiles.remove(p, identifier, by=ADMIN)
         await world.printers.connect(p, None, None, by=OPERATOR)
         assert p.profile_id == "three"
         await profiles.remove(p, "two", by=ADMIN)
         await profiles.remove(p, "two", by=ADMIN)  # is gone already
-        assert list(profiles.all(p)) == [DEFAULT_ID, "three"]
+        assert list(profiles.all(p)) == [DEFAULT_PROFILE, "three"]
 
 
 async def test_bounds_and_doubles(tmp_path: Path) -> None:
     async with living(World(tmp_path)) as world:
         p, profiles = world.printers.default(), world.host.profiles
         await profiles.add(p, "one", TWO, by=ADMIN)
-        for taken in (DEFAULT_ID, "one"):
+        for taken in (DEFAULT_PROFILE, "one"):
             with pytest.raises(Malformed, match="already"):
                 await profiles.add(p, taken, TWO, by=ADMIN)
         for n in range(1, MAX_PROFILES):
@@ -159,7 +167,7 @@ async def test_profiles_are_the_administrators(tmp_path: Path, by: Caller) -> No
         with pytest.raises(NotAllowed):
             await profiles.add(p, "two", TWO, by=by)
         with pytest.raises(NotAllowed):
-            await profiles.change(p, DEFAULT_ID, TWO, by=by)
+            await profiles.change(p, DEFAULT_PROFILE, TWO, by=by)
         with pytest.raises(NotAllowed):
             await profiles.remove(p, "two", by=by)
         with pytest.raises(NotAllowed):
@@ -170,7 +178,7 @@ async def test_a_printer_of_the_settings_file_keeps_its_own_profile(tmp_path: Pa
     async with living(World(tmp_path)) as world:
         p = world.printers.default()
         with pytest.raises(NotNow, match="settings file"):
-            await world.host.profiles.change(p, DEFAULT_ID, TWO, by=ADMIN)
+            await world.host.profiles.change(p, DEFAULT_PROFILE, TWO, by=ADMIN)
         with pytest.raises(NotNow, match="settings file"):
             await world.printers.change(p, msgspec.structs.replace(p.settings, name="Other"), ADMIN)
         with pytest.raises(NotNow, match="settings file"):
@@ -188,7 +196,7 @@ async def test_the_settings_of_a_printer_that_a_person_added_are_changed_and_kep
         driver = world.drivers["ender"]
         await world.printers.change(p, msgspec.structs.replace(SERIAL, name="Ender 3", window_lines=4), ADMIN)
         await world.printers.connect(p, "/dev/ttyUSB8", 115200, by=OPERATOR, save=True, autoconnect=False)
-        await world.host.profiles.change(p, DEFAULT_ID, TWO, by=ADMIN)
+        await world.host.profiles.change(p, DEFAULT_PROFILE, TWO, by=ADMIN)
         assert p.name == "Ender 3"
         assert p.settings == wanted
         assert driver.link == LinkSettings("/dev/ttyUSB8", 115200, False, 4, 0)
@@ -240,6 +248,23 @@ async def test_a_printer_that_was_removed_leaves_nothing_to_one_that_is_called_s
         await world.host.profiles.add(p, "two", TWO, prefer=True, by=ADMIN)
         await world.printers.remove("ender", ADMIN)
         p = await world.printers.add(SERIAL, ADMIN)
-        assert list(world.host.profiles.all(p)) == [DEFAULT_ID]
+        assert list(world.host.profiles.all(p)) == [DEFAULT_PROFILE]
     async with living(World(tmp_path)) as world:
-        assert list(world.host.profiles.all(world.printers.get("ender"))) == [DEFAULT_ID]
+        assert list(world.host.profiles.all(world.printers.get("ender"))) == [DEFAULT_PROFILE]
+
+
+async def test_how_long_prints_take_is_told_by_the_profile_they_were_made_with(tmp_path: Path) -> None:
+    async with living(World(tmp_path)) as world:
+        p = world.printers.default()
+        await world.upload("a.gcode")
+        await world.host.profiles.add(p, "two", TWO, by=ADMIN)
+        for profile, printing_s in ((DEFAULT_PROFILE, 50.0), ("two", 20.0), ("two", 30.0), (DEFAULT_PROFILE, 60.0)):
+            await world.printers.connect(p, None, None, by=OPERATOR, profile=profile)
+            run = await world.runs.start(p, "a.gcode", OPERATOR)
+            world.driver.reach(RunState.COMPLETED, elapsed_s=printing_s, printing_s=printing_s)
+            await until(lambda run=run: p.run is not None and p.run.id == run.id and p.run.ended)
+            assert (await world.runs.get(run.id)).profile == profile
+        counted = world.runs.statistics("a.gcode")
+        assert counted.times == {DEFAULT_PROFILE: Times(2, 55.0, 60.0), "two": Times(2, 25.0, 30.0)}
+    async with living(World(tmp_path)) as world:
+        assert world.runs.statistics("a.gcode") == counted

@@ -11,7 +11,7 @@ from polyhost import config
 from polyhost.core.errors import LinkLost, Malformed, NoSpace, NotAllowed, NotFound, NotNow, Unsupported
 from polyhost.core.events import FileSelected, RunStateChanged
 from polyhost.core.file import Analysis, FilamentUse, LayerIndex, Metadata
-from polyhost.core.job import ENDED, Run, RunProgress, RunState
+from polyhost.core.job import ENDED, Run, RunProgress, RunState, Times
 from polyhost.core.ports import ResumePlan
 from polyhost.core.printer import PrinterState
 from polyhost.core.user import GUEST, ApiKey, Caller, Role
@@ -64,7 +64,7 @@ async def test_a_run_from_start_to_end(ready: World) -> None:
     assert ready.runs.last(p) == over
     assert ready.driver.forgotten == [run.id]
     prints = ready.runs.statistics("a.gcode")
-    assert (prints.success, prints.failure, prints.average_s) == (1, 0, 55.0)
+    assert (prints.success, prints.failure, prints.times) == (1, 0, {"_default": Times(1, 55.0, 55.0)})
     progress = ready.runs.progress(p)
     assert (progress.fraction_done, progress.remaining_s) == (1.0, 0.0)
 

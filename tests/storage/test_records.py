@@ -13,7 +13,7 @@ import pytest
 from polyhost.config import Printer
 from polyhost.core.errors import Damaged, NoSpace, NotFound, NotNow
 from polyhost.core.file import Analysis, Box, FilamentUse, File, LayerIndex, Metadata, NamedObject
-from polyhost.core.job import Run, RunState
+from polyhost.core.job import Run, RunState, Times
 from polyhost.core.ports import OnDisk, StoredFile
 from polyhost.core.user import ApiKey, Role, User
 from polyhost.storage.records import Records
@@ -88,17 +88,22 @@ async def test_history_is_newest_first_and_filtered(tmp_path: Path) -> None:
 
 async def test_prints_count_by_content(tmp_path: Path) -> None:
     records = Records.open(tmp_path)
-    for n, (state, printing_s) in enumerate(
-        [(RunState.COMPLETED, 10.0), (RunState.COMPLETED, 20.0), (RunState.CANCELLED, 3.0)]
-    ):
-        run = Run(f"r{n}", "p", f"elsewhere-{n}", "same", 1, RunState.STARTING, "ada", started_at=1.5)
+    ends = [
+        ("_default", RunState.COMPLETED, 10.0),
+        ("big", RunState.COMPLETED, 40.0),
+        ("_default", RunState.COMPLETED, 20.0),
+        ("_default", RunState.CANCELLED, 3.0),
+        ("small", RunState.FAILED, 2.0),
+    ]
+    for n, (profile, state, printing_s) in enumerate(ends):
+        run = Run(f"r{n}", "p", f"elsewhere-{n}", "same", 1, RunState.STARTING, "ada", 1.5, profile=profile)
         await records.add_run(run)
         await records.end_run(_ended(run, state, 5.5, printing_s))
     prints = records.load_prints()["same"]
-    assert (prints.success, prints.failure, prints.average_s) == (2, 1, 15.0)
+    assert (prints.success, prints.failure) == (3, 2)
     assert prints.last is not None
-    assert prints.last.id == "r2"
-    assert prints.last_done_s == 20.0
+    assert prints.last.id == "r4"
+    assert prints.times == {"_default": Times(2, 15.0, 20.0), "big": Times(1, 40.0, 40.0)}
     records.close()
 
 

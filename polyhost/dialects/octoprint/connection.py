@@ -8,13 +8,13 @@ from typing import Final
 import msgspec
 
 from polyhost.core.errors import Malformed
+from polyhost.core.job import DEFAULT_PROFILE
 from polyhost.core.printer import PrinterState
 from polyhost.core.user import Permission
 from polyhost.dialects.octoprint.commands import Commands, Flag
 from polyhost.dialects.octoprint.states import text_of
 from polyhost.services.host import Host
 from polyhost.services.printer import Printer
-from polyhost.services.profiles import DEFAULT_ID
 from polyhost.web.answers import Encoded, no_content
 from polyhost.web.call import Call, truth_of
 from polyhost.web.routes import Routes
@@ -76,7 +76,7 @@ COMMANDS: Final = Commands[Connect | Disconnect | FakeAck](Connect, Disconnect, 
 def current_of(printer: Printer) -> Current:
     snapshot = printer.snapshot
     if snapshot.state not in _LINKED:
-        return Current("Closed", None, None, DEFAULT_ID)
+        return Current("Closed", None, None, DEFAULT_PROFILE)
     if printer.driver_name == "virtual":
         return Current(text_of(printer), VIRTUAL, snapshot.baud or VIRTUAL_BAUD, printer.profile_id)
     return Current(text_of(printer), snapshot.port or None, snapshot.baud or None, printer.profile_id)

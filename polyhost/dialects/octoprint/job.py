@@ -10,7 +10,7 @@ import msgspec
 from polyhost.core.card import CardFile, CardTransfer, found_on
 from polyhost.core.errors import Malformed, NotFound, NotNow
 from polyhost.core.file import File
-from polyhost.core.job import Prints, Run, RunState
+from polyhost.core.job import Run, RunState, Times
 from polyhost.core.units import percent_from_fraction
 from polyhost.core.user import Permission
 from polyhost.dialects.octoprint.card import card_path
@@ -99,9 +99,12 @@ def _whole(seconds: float | None) -> int | None:
     return None if seconds is None else round(seconds)
 
 
-def job_of(file: File | None, run: Run | None, prints: Prints) -> Job:
-    """The job of `file`, or of the file that `run` started with when it is no longer in the library."""
-    average_s, last_s = prints.average_s, prints.last_done_s
+def job_of(file: File | None, run: Run | None, times: Times | None) -> Job:
+    """The job of `file`, or of the file that `run` started with when it is no longer in the library.
+
+    `times` are those of prints with the printer's current profile.
+    """
+    average_s, last_s = (times.average_s, times.last_s) if times is not None else (None, None)
     if file is None:
         if run is None:
             return Job(JobFile(), filament=Filament())
@@ -129,7 +132,7 @@ async def job(call: Call) -> Encoded:
     printer = call.printer
     made_of = (
         *(printer.snapshot, printer.selected, printer.selected_on_card, printer.run),
-        *(printer.card, call.host.files.revision),
+        *(printer.card, printer.profile_id, call.host.files.revision),
     )
     return call.latest.get(("octoprint job", printer.slug), made_of, lambda: encoded(job_state_of(call.host, printer)))
 
@@ -141,7 +144,7 @@ def job_state_of(host: Host, printer: Printer) -> JobState:
     path = run.path if run is not None else printer.selected
     on_card = run.on_card if run is not None else printer.selected_on_card
     if not path:
-        return JobState(job_of(None, None, Prints()), Progress(), text_of(printer), printer.snapshot.fault)
+        return JobState(job_of(None, None, None), Progress(), text_of(printer), printer.snapshot.fault)
     if run is None and printer.run is not None and (printer.run.path, printer.run.on_card) == (path, on_card):
         run = printer.run
     if on_card:
@@ -151,12 +154,12 @@ def job_state_of(host: Host, printer: Printer) -> JobState:
         progress = Progress() if gone else progress_of(host.runs.progress(printer))
         return JobState(described, progress, text_of(printer), printer.snapshot.fault)
     try:
-        file, prints = host.files.get(path), host.runs.statistics(path)
+        file, times = host.files.get(path), host.runs.statistics(path).times.get(printer.profile_id)
     except NotFound:
-        file, prints = None, Prints()
+        file, times = None, None
     gone = run is not None and run.state in _FORGOTTEN
     progress = Progress() if gone else progress_of(host.runs.progress(printer))
-    return JobState(job_of(file, run, prints), progress, text_of(printer), printer.snapshot.fault)
+    return JobState(job_of(file, run, times), progress, text_of(printer), printer.snapshot.fault)
 
 
 def _sending(printer: Printer, transfer: CardTransfer) -> JobState:

@@ -12,7 +12,6 @@ from msgspec import UNSET, UnsetType
 from polyhost.core.file import Box, File, Thumbnail
 from polyhost.core.job import Prints, Run, RunState
 
-PROFILE: Final = "_default"
 THUMBNAILS: Final = "plugin/prusaslicerthumbnails/thumbnail"
 """Where apps expect the pictures that slicers put into their files, relative to the printer's root."""
 
@@ -168,9 +167,10 @@ def last_print_of(run: Run) -> LastPrint:
 
 
 def statistics_of(prints: Prints) -> Statistics:
-    average = {} if prints.average_s is None else {PROFILE: prints.average_s}
-    last = {} if prints.last_done_s is None else {PROFILE: prints.last_done_s}
-    return Statistics(average, last)
+    return Statistics(
+        {profile: times.average_s for profile, times in prints.times.items()},
+        {profile: times.last_s for profile, times in prints.times.items()},
+    )
 
 
 def largest(thumbnails: tuple[Thumbnail, ...]) -> Thumbnail | None:
