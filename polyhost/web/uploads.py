@@ -53,8 +53,8 @@ Part = Field | FileBegan | FileData
 class FormReader:
     """Reads ``multipart/form-data`` fed in pieces.
 
-    The part named `file_field` that has a file name is the file, and there is one at the most; every other part
-    is a field.
+    The part named `file_field` that has a file name is the file, and there is one at the most; any other part that
+    has one is a file that nobody wants, and passed over.  The rest are fields.
     """
 
     def __init__(self, boundary: bytes, file_field: str = "file") -> None:
@@ -68,6 +68,7 @@ class FormReader:
         self._header_bytes = 0
         self._name = ""
         self._in_file = False
+        self._unwanted = False
         self._had_file = False
         self._value = bytearray()
         self._ended = False
@@ -133,6 +134,7 @@ class FormReader:
     def _headers_finished(self) -> None:
         self._name, filename = names_of(self._disposition)
         self._in_file = self._name == self._file_field and bool(filename)
+        self._unwanted = bool(filename) and not self._in_file
         if self._in_file:
             if self._had_file:
                 raise Malformed("more than one file; send one at a time")
@@ -143,14 +145,16 @@ class FormReader:
         if self._in_file:
             self._parts.append(FileData(data[start:end]))
             return
+        if self._unwanted:
+            return
         self._value += data[start:end]
         if len(self._value) > MAX_FIELD:
             raise TooLarge(f"the field {self._name!r} is longer than {MAX_FIELD} bytes")
 
     def _part_ended(self) -> None:
-        if not self._in_file:
+        if not (self._in_file or self._unwanted):
             self._parts.append(Field(self._name, _text(bytes(self._value))))
-        self._in_file = False
+        self._in_file = self._unwanted = False
 
     def _body_ended(self) -> None:
         self._ended = True
