@@ -9,7 +9,7 @@ from typing import Final, Self
 import msgspec
 
 from polyhost.core import errors
-from polyhost.core.errors import LinkLost, PolyhostError
+from polyhost.core.errors import LinkLost, Malformed, NotNow, PolyhostError
 from polyhost.engine import messages as m
 
 ANSWER_S: Final = 20.0  # opening a port may take half of that
@@ -18,9 +18,13 @@ ATTACH_S: Final = 5.0
 
 
 class EngineClient:
-    """An attached engine.  `heard` is called for each `Heard`; `lost` is set when the connection is gone."""
+    """An attached engine.  `heard` is called for each `Heard`; `lost` is set when the connection is gone.
+
+    `protocol` is what it and we speak: an engine that was started before an upgrade prints on in the previous one.
+    """
 
     def __init__(self, heard: Callable[[m.Heard], None]) -> None:
+        self.protocol = m.PROTOCOL
         self.lost = asyncio.Event()
         self._heard = heard
         self._frames = m.Frames()
@@ -40,13 +44,23 @@ class EngineClient:
             async with asyncio.timeout(ATTACH_S):
                 client._reader, client._writer = await asyncio.open_unix_connection(str(socket))
                 try:
-                    client._writer.write(m.frame(m.Hello()))
-                    return client, await client._welcome()
+                    return client, await client._greeted()
                 except BaseException:
                     client.close()
                     raise
         except (OSError, TimeoutError) as error:
             raise LinkLost(f"no engine answers at {socket}") from error
+
+    async def _greeted(self) -> m.Welcome:
+        """Say hello in the newest protocol that both know."""
+        while True:
+            self._writer.write(m.frame(m.Hello(protocol=self.protocol)))
+            try:
+                return await self._welcome()
+            except Malformed:
+                if self.protocol <= m.OLDEST_PROTOCOL:
+                    raise
+                self.protocol -= 1
 
     async def _welcome(self) -> m.Welcome:
         while True:
@@ -89,9 +103,18 @@ class EngineClient:
             asked.set_exception(error_of(said))
 
     async def ask(self, request: m.Request, *, answer_s: float = ANSWER_S) -> m.Done:
-        """The answer to `request`; raises what the engine refused it with, `LinkLost` when none comes."""
+        """The answer to `request`; raises what the engine refused it with, `LinkLost` when none comes.
+
+        `NotNow` for what an engine of the previous version does not know: it would drop the connection.
+        """
         if self.lost.is_set():
             raise LinkLost("the engine is gone; it is being restarted")
+        if not m.understood(request, self.protocol):
+            who = f"holds {request.printer}" if hasattr(request, "printer") else "is attached"
+            raise NotNow(
+                f"the engine that {who} is of an earlier version; "
+                "this works once what it prints has ended and it was replaced"
+            )
         id = next(self._ids)
         asked: asyncio.Future[m.Done] = asyncio.get_running_loop().create_future()
         self._asked[id] = asked
@@ -103,6 +126,12 @@ class EngineClient:
             raise LinkLost(f"the engine does not answer ({type(request).__name__}, {answer_s:.0f} s)") from None
         finally:
             del self._asked[id]
+
+    async def welcome(self) -> m.Welcome:
+        """What it holds, as it stands."""
+        answer = await self.ask(m.Hello(protocol=self.protocol))
+        assert answer.welcome is not None
+        return answer.welcome
 
     def close(self) -> None:
         self._writer.close()

@@ -257,8 +257,7 @@ class EnginePool:
 
     async def _hold(self, client: EngineClient, drivers: Sequence[EngineDriver]) -> None:
         """Have the engine hold the printers of `drivers` as they are set up now, and tell where they stand."""
-        welcome = (await client.ask(m.Hello())).welcome
-        held = {printer.snapshot.printer: printer for printer in welcome.printers} if welcome is not None else {}
+        held = {printer.snapshot.printer: printer for printer in (await client.welcome()).printers}
         for driver in drivers:
             printer = held.get(driver.slug)
             if printer is None or printer.machine != driver.machine:
@@ -312,16 +311,38 @@ class EnginePool:
                 continue
             silent_since = None
             began = time.monotonic()
-            engine.client, engine.pid = client, welcome.pid
+            engine.pid = welcome.pid
             engine.printers |= {printer.snapshot.printer for printer in welcome.printers}
-            log.info("attached to engine %d (process %d), %d printers", engine.number, engine.pid, len(engine.printers))
+            which = f"{engine.number} (process {engine.pid}, protocol {client.protocol})"
+            log.info("attached to engine %s, %d printers", which, len(engine.printers))
             known.set()
-            self._work.set()
             async with asyncio.TaskGroup() as group:
                 group.create_task(client.run(), name=f"engine {engine.number}: listen")
-                await self._ping(engine, client)
+                if not await self._retired(engine, client):
+                    engine.client = client
+                    self._work.set()
+                    await self._ping(engine, client)
             self._lost(engine)
             deaths = 0 if time.monotonic() - began > STEADY_S else deaths
+
+    async def _retired(self, engine: _Engine, client: EngineClient) -> bool:
+        """End an engine of an earlier version, for one of this to be started: once it prints nothing and is cold."""
+        if client.protocol == m.PROTOCOL:
+            return False
+        try:
+            if any(printer.snapshot.hot for printer in (await client.welcome()).printers):
+                return False
+            await client.ask(m.Stop())
+            async with asyncio.timeout(STOP_S):
+                await client.lost.wait()
+        except NotNow as printing:
+            log.debug("engine %d is of an earlier version, and replaced later: %s", engine.number, printing)
+            return False
+        except (PolyhostError, TimeoutError) as error:
+            log.warning("engine %d is of an earlier version, and did not end: %s", engine.number, error or "no answer")
+            return client.lost.is_set()
+        log.info("engine %d was of an earlier version, and is replaced", engine.number)
+        return True
 
     async def _start(self, engine: _Engine) -> None:
         engine.died()
@@ -346,6 +367,8 @@ class EnginePool:
             try:
                 await client.ask(m.Ping(), answer_s=HUNG_S)
                 await self._release_strays(engine, client)
+                if await self._retired(engine, client):
+                    return
             except LinkLost:
                 if not client.lost.is_set():
                     engine.kill()

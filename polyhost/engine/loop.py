@@ -55,7 +55,7 @@ class Server(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self._lagging_since: float | None = None
         self._answers = 0
-        self.greeted = False
+        self.protocol = 0  # what it speaks, once it has greeted
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)  # uvloop's is no subclass
@@ -277,10 +277,13 @@ class Engine:
                 machine.console.clear()
         if not self.servers or not (snapshots or events or ends or console):
             return
-        everything = m.frame(m.Heard(tuple(snapshots), events, tuple(console), ends))
-        for server in [server for server in self.servers if server.greeted]:
+        everything = m.Heard(tuple(snapshots), events, tuple(console), ends)
+        framed: dict[int, bytes] = {}  # by protocol
+        for server in [server for server in self.servers if server.protocol]:
             if not server.lagging(now):
-                server.write(everything)
+                if server.protocol not in framed:
+                    framed[server.protocol] = m.frame(m.heard_in(server.protocol, everything))
+                server.write(framed[server.protocol])
             elif snapshots or ends:
                 # It misses console lines and events; ends are told again when it attaches anew.
                 server.write(m.frame(m.Heard(tuple(snapshots), (), (), ends)))
@@ -364,10 +367,10 @@ class Engine:
                 f"this engine speaks protocol {m.OLDEST_PROTOCOL} to {m.PROTOCOL}, not {hello.protocol}; "
                 "it can be replaced once its runs have ended"
             )
-        server.greeted = True
+        server.protocol = hello.protocol
         self.nobody_since = None
         printers = tuple(machine.held() for machine in self._machines.values())
-        return m.Done(hello.id, m.Welcome(m.PROTOCOL, polyhost.__version__, os.getpid(), printers))
+        return m.Done(hello.id, m.Welcome(hello.protocol, polyhost.__version__, os.getpid(), printers))
 
     def _stop_asked(self, cancel_runs: bool) -> None:
         running = [name for name, machine in self._machines.items() if machine.running or machine.card.busy]

@@ -3,9 +3,12 @@
 A frame is a length (4 bytes, big-endian) and that many bytes of msgpack: a `Request` one way, a `Said` the other.
 Every request is answered once, by a `Done` or a `Refused` with its `id`; in between the engine says `Heard`
 whenever something changed (snapshots at most ten times a second and printer).  An engine speaks this version of
-the protocol and the one before it.
+the protocol and the one before it, and so does a server; each is told only what it can decode (`understood`,
+`heard_in`).  Unknown fields are ignored by either, so a new field needs no new version; a new request, event or shape
+of a field does.
 """
 
+import re
 import struct
 from collections.abc import Iterator
 from typing import Final
@@ -13,14 +16,22 @@ from typing import Final
 import msgspec
 
 from polyhost.core.card import CardFile, CardOrder
-from polyhost.core.events import ConsoleLines, DriverEvent
+from polyhost.core.events import (
+    AtCommandSeen,
+    CardTransferChanged,
+    CommandSuppressed,
+    ConsoleLines,
+    DriverEvent,
+    ScriptRan,
+    SdFilesListed,
+)
 from polyhost.core.file import LayerIndex
 from polyhost.core.handling import Handling
 from polyhost.core.job import RunState
 from polyhost.core.ports import ResumePlan, RunOrder
 from polyhost.core.printer import Snapshot, ToolPosition
 
-PROTOCOL: Final = 1
+PROTOCOL: Final = 2
 OLDEST_PROTOCOL: Final = 1
 MAX_FRAME: Final = 16 * 1024 * 1024  # a layer index of 100,000 layers is 3 MB
 
@@ -83,7 +94,7 @@ class _Asked(msgspec.Struct, frozen=True, tag=True, kw_only=True):
 
 
 class Hello(_Asked, frozen=True, kw_only=True):
-    """The first request on a connection."""
+    """The first request on a connection; both sides then speak the version it names."""
 
     protocol: int = PROTOCOL
 
@@ -257,7 +268,7 @@ class EndedRun(msgspec.Struct, frozen=True):
 
 
 class Welcome(msgspec.Struct, frozen=True):
-    """What `Hello` is answered with."""
+    """What `Hello` is answered with; `protocol` is what is spoken on this connection."""
 
     protocol: int
     version: str
@@ -289,6 +300,29 @@ class Heard(msgspec.Struct, frozen=True, tag=True):
 
 
 Said = Done | Refused | Heard
+
+_REQUESTS_SINCE_2: Final = (ReadCard, ReleaseCard, DeleteFromCard, SendToCard, StopTransfer)
+_EVENTS_SINCE_2: Final = (SdFilesListed, CommandSuppressed, AtCommandSeen, ScriptRan, CardTransferChanged)
+_NOT_IN_1: Final = re.compile(r"\{(?!(?:[xyzef]|tool|hotend|bed|fan)\})")  # placeholders it would send as they are
+
+
+def understood(request: Request, protocol: int) -> bool:
+    """Whether an engine that speaks `protocol` does what `request` asks."""
+    if protocol >= 2:
+        return True
+    if isinstance(request, StartRun):
+        scripts = msgspec.structs.astuple(request.order.scripts)
+        return not request.order.on_card and not any(_NOT_IN_1.search(line) for lines in scripts for line in lines)
+    return not isinstance(request, _REQUESTS_SINCE_2)
+
+
+def heard_in(protocol: int, heard: Heard) -> Heard:
+    """`heard` as a server that speaks `protocol` can decode it."""
+    if protocol >= 2:
+        return heard
+    events = tuple(event for event in heard.events if not isinstance(event, _EVENTS_SINCE_2))
+    return msgspec.structs.replace(heard, events=events)
+
 
 _encoder = msgspec.msgpack.Encoder()
 _requests: msgspec.msgpack.Decoder[Request] = msgspec.msgpack.Decoder(Request)
