@@ -1,7 +1,8 @@
 """uvicorn's WebSocket, with the bounds it leaves open, and bytes on the wire that many clients may share.
 
 Nothing is compressed: what is sent to one client is then, byte for byte, what is sent to all (RFC 6455, 5.2), and a
-socket needs no memory for a dictionary.  Clients that do not answer a ping are dropped within `PING_EVERY_S` +
+socket needs no memory for a dictionary.  Clients that send more than `MAX_FRAMES` at once, and `FRAMES_S` from then on,
+are dropped at once.  Clients that do not answer a ping are dropped within `PING_EVERY_S` +
 `PONG_WITHIN_S`, whatever they still have to read (R16).
 """
 
@@ -10,6 +11,8 @@ from typing import Final
 
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 from websockets.http11 import Request
+
+from polyhost.web.sockets import POLICY
 
 EXTENSION: Final = "polyhost.wire"
 """Where a socket's scope has its `SocketConnection`, among the extensions."""
@@ -20,13 +23,18 @@ PONG_WITHIN_S: Final = 12.0
 CLOSE_WITHIN_S: Final = 5.0
 STOP_WITHIN_S: Final = 1.0
 GOING_AWAY: Final = 1001
+MAX_FRAMES: Final = 200  # of a client, at once
+FRAMES_S: Final = 20.0  # and as many more in a second
 _MAX_UNREAD: Final = 1 << 20  # answers to pings of a client that never reads
+_SLICE: Final = 4096  # bytes that are read before it is looked at how many frames they were
 
 
 class SocketConnection(WebSocketsSansIOProtocol):
     """One client's WebSocket; satisfies `polyhost.web.sockets.Wire`."""
 
     on_writable: Callable[[], None] = staticmethod(lambda: None)
+    _credit = float(MAX_FRAMES)  # frames that the client may send now
+    _credited_at = 0.0
 
     @property
     def is_open(self) -> bool:
@@ -68,12 +76,26 @@ class SocketConnection(WebSocketsSansIOProtocol):
             self.scope["extensions"][EXTENSION] = self  # type: ignore[assignment]  # a typed dict of its own
 
     def data_received(self, data: bytes) -> None:
-        try:
-            super().data_received(data)
-        except (AssertionError, ValueError):  # a head that only one of the two parsers takes for one
-            self.transport.abort()
-        if self.transport.get_write_buffer_size() > _MAX_UNREAD:
-            self.transport.abort()
+        for start in range(0, len(data), _SLICE):
+            if self.transport.is_closing():
+                return  # the rest is of a client that is done with
+            try:
+                super().data_received(data[start : start + _SLICE])
+            except (AssertionError, ValueError):  # a head that only one of the two parsers takes for one
+                self.transport.abort()
+            if self.transport.get_write_buffer_size() > _MAX_UNREAD:
+                self.transport.abort()
+
+    def handle_events(self) -> None:
+        """Frames of every kind count: thousands of small ones would hold up all others (S6)."""
+        now = self.loop.time()
+        self._credit = min(MAX_FRAMES, self._credit + (now - self._credited_at) * FRAMES_S) - len(self.conn.events)
+        self._credited_at = now
+        if self._credit < 0:
+            self.end(POLICY, f"more than {MAX_FRAMES} messages at once")
+            self.transport.close()
+            return
+        super().handle_events()
 
     def resume_writing(self) -> None:
         super().resume_writing()

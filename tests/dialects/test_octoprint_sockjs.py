@@ -222,3 +222,17 @@ async def test_octorest_listens_to_a_socket(served: Served) -> None:
     connection.send_close()
     await asyncio.to_thread(handler.thread.join, 10)
     connection.shutdown()
+
+
+async def test_a_page_that_is_logged_in_listens_without_websockets(client: httpx.AsyncClient) -> None:
+    """No client of SockJS can send the token against forgery that a cookie's session owes elsewhere (S8)."""
+    logged_in = await client.post("/api/login", json={"user": "root", "pass": "correct horse"})
+    assert logged_in.status_code == 200
+    url, session = "/sockjs/111/cookie", logged_in.json()["session"]
+    assert (await client.post(f"{url}/xhr")).text == "o\n"
+    assert objects((await client.post(f"{url}/xhr")).text)[0][0] == "connected"
+    said = json.dumps([json.dumps({"auth": f"root:{session}"})])
+    assert (await client.post(f"{url}/xhr_send", content=said)).status_code == 204
+    for way in ("xhr", "xhr_streaming", "xhr_send"):
+        foreign = await client.post(f"{url}/{way}", content=said, headers={"Origin": "http://evil.example"})
+        assert foreign.status_code == 403

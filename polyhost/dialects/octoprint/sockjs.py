@@ -1,6 +1,7 @@
 """``/sockjs``: the ways by which clients listen: WebSockets raw and framed, and what browsers without them do.
 
-Whoever opens one is a stranger until the message ``auth``; no cookie counts here.
+Whoever opens one is a stranger until the message ``auth``; no cookie counts here, and so no token against forgery is
+asked for, which no client of SockJS could send.  Foreign pages are told by their ``Origin``.
 
 Upstream: OctoPrint 1.11, docs/api/push.rst; the transports are those of the SockJS protocol 0.3.3.
 """
@@ -111,13 +112,13 @@ async def framed(call: Call, socket: Socket) -> None:
         push.close(client)
 
 
-@routes.post("/sockjs/{server}/{session}/xhr", open_door=True)
+@routes.post("/sockjs/{server}/{session}/xhr", open_door=True, any_page=True)
 async def poll(call: Call) -> Streamed:
     """One frame, when there is one."""
     return _receiving(call, b"", lambda frame: frame + b"\n", 1, _JAVASCRIPT)
 
 
-@routes.post("/sockjs/{server}/{session}/xhr_streaming", open_door=True)
+@routes.post("/sockjs/{server}/{session}/xhr_streaming", open_door=True, any_page=True)
 async def stream(call: Call) -> Streamed:
     return _receiving(call, PRELUDE, lambda frame: frame + b"\n", STREAM_BYTES, _JAVASCRIPT)
 
@@ -128,7 +129,7 @@ async def event_source(call: Call) -> Streamed:
     return _receiving(call, b"\r\n", lambda frame: b"data: %b\r\n\r\n" % frame, STREAM_BYTES, kind)
 
 
-@routes.post("/sockjs/{server}/{session}/xhr_send", open_door=True)
+@routes.post("/sockjs/{server}/{session}/xhr_send", open_door=True, any_page=True)
 async def send(call: Call) -> Encoded:
     call.check_origin()
     client = call.part(Sessions).sending(call)
