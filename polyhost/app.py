@@ -68,6 +68,7 @@ class App:
         self._main_socket = main_socket
         self._engines = EnginePool(data, self, self._ended, self._attached, idle_off_s=settings.safety.idle_off_s)
         self._local_socket = runtime_dir(data) / "api.sock"
+        self._further_ports: dict[int, str] = {}
 
     @classmethod
     async def open(cls, settings: Config, data: Path, main_socket: socket.socket) -> Self:
@@ -95,6 +96,11 @@ class App:
         address = self._main_socket.getsockname()[0]
         name = {"0.0.0.0": "localhost", "::": "localhost"}.get(address, address)
         return f"http://{f'[{name}]' if ':' in name else name}:{port_of(self._main_socket)}"
+
+    @property
+    def further_ports(self) -> dict[int, str]:
+        """Who is meant at each port besides the main one; known from `started` on."""
+        return self._further_ports
 
     @property
     def setup_code(self) -> str:
@@ -208,9 +214,12 @@ class App:
             if port and (door := _try_to_listen(address, port, f"the door of {name}")):
                 sockets.append(door)
                 owners[port] = name
-        own = {printer.slug: printer.listen for printer in self.host.printers.all() if printer.listen}
-        tried = [_try_to_listen(address, port, f"the port of {slug}") for slug, port in own.items()]
-        return [*sockets, *filter(None, tried)], owners
+                self._further_ports[port] = "for clients of OctoPrint"
+        for printer in self.host.printers.all():
+            if printer.listen and (own := _try_to_listen(address, printer.listen, f"the port of {printer.slug}")):
+                sockets.append(own)
+                self._further_ports[printer.listen] = f"for {printer.slug} alone"
+        return sockets, owners
 
     def _say_what_prints(self, cancelled: bool) -> None:
         for printer in self.host.printers.all():

@@ -203,6 +203,7 @@ def test_behind_its_door_octoprint_owns_what_nobody_knows(data: Path) -> None:
         assert (here.status_code, there.status_code) == (404, 404)
         assert here.json().keys() == {"error", "message"}
         assert there.json().keys() == {"error"}
+        assert f"and at port {door}, for clients of OctoPrint" in server.stop()
 
 
 def test_a_printer_answers_on_a_port_of_its_own(data: Path) -> None:

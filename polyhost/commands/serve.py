@@ -83,6 +83,8 @@ async def _serve(settings: "Config", data: Path, main_socket: "socket.socket", s
         group.create_task(app.run(cancel_runs=stop_printing), name="host")
         await app.started.wait()
         say(f"Polyhost answers at {app.url}")
+        for port, meant in app.further_ports.items():
+            say(f"and at port {port}, {meant}")
         if app.setup_code:
             say(f"Nobody administers this host yet: open {app.url}/setup and enter the code {app.setup_code}")
             say("(or stop this and run: polyhost init)")

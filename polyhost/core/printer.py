@@ -236,7 +236,7 @@ def checked_profile(profile: PrinterProfile) -> PrinterProfile:
     if not 0 <= profile.default_extrusion_length < MAX_LENGTH_MM:
         raise Malformed(f"the default extrusion length is no length: {profile.default_extrusion_length:g}")
     for name in ("x", "y", "z", "e"):
-        _check_range(f"speed of {name}", getattr(profile, name).speed_mm_s, 0.0, _MAX_SPEED_MM_S)
+        _check_range(f"speed of {name} in mm/s", getattr(profile, name).speed_mm_s, 0.0, _MAX_SPEED_MM_S)
     for name in ("max_hotend", "max_bed", "max_chamber"):
         _check_range(name, getattr(profile, name), 0.0, 1000.0)
     if profile.circular:

@@ -74,7 +74,7 @@ def _check_url(url: str, what: str, schemes: frozenset[str]) -> None:
     except ValueError:
         is_one = False
     if not is_one:
-        raise Malformed(f"the {what} URL {url[:100]!r} must start with {', '.join(sorted(schemes))} and name a host")
+        raise Malformed(f"the {what} URL {url[:100]!r} must start with {' or '.join(sorted(schemes))} and name a host")
 
 
 def without_password(url: str) -> str:

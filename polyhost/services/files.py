@@ -374,7 +374,9 @@ class Files:
         if self._tree.is_file(path):
             if not overwrite:
                 raise NotNow(f"{path} is there already")
-            _needs(by, Permission.DELETE)
+            if not by.may(Permission.DELETE):
+                who = by.name or "a guest"
+                raise NotAllowed(f"{path} is there already, and {who} may not replace it; give it another name")
             self._check_unused([self._tree.file(path)])
 
     def _check_unused(self, files: list[File]) -> None:

@@ -207,10 +207,11 @@ class Call:
     def require(self, permission: Permission) -> None:
         """`NotAllowed` unless the caller may, on the printer that is meant."""
         if not self.caller.may(permission, self.slug):
-            raise NotAllowed(
-                f"You don't have the permission to access the requested resource. "
-                f"It takes a key or login that may {permission.value}."
-            )
+            reason = f"It takes a key or login that may {permission.value}."
+            key = self.caller.key
+            if key is not None and self.caller.may(permission):  # and so it was the printer
+                reason = f"This key is for {', '.join(key.printers)} alone, not for {self.slug}."
+            raise NotAllowed(f"You don't have the permission to access the requested resource. {reason}")
 
     async def json(self) -> bytes:
         """The body, at most 100 KB, declared as JSON; `Unsupported` when it is declared as something else."""

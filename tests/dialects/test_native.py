@@ -310,6 +310,8 @@ class TestAccounts:
     async def test_keys(self, one: Hosted) -> None:
         async with one.client(role=Role.ADMINISTRATOR) as client:
             wish = {"user": "root", "role": "operator", "app": "cura", "printers": ["one"]}
+            nobody = await client.post(f"{V1}/keys", json={**wish, "printers": ["one", "oen"]})
+            assert (nobody.status_code, "there are: one" in nobody.text) == (404, True)
             made = (await client.post(f"{V1}/keys", json=wish)).json()
             listed = await client.get(f"{V1}/keys")
             assert made["secret"] not in listed.text

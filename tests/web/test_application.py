@@ -229,6 +229,17 @@ class TestWhichPrinter:
             assert await self.slug_of(host, host="mk3.printers.local", port=7126) == "mini"
             assert await self.slug_of(host, "/p/none") == "no printer 'none'; there are: mk3, mini"
 
+    async def test_a_key_of_another_printer_hears_whose_it_is(self, tmp_path: Path) -> None:
+        async with (
+            hosted(tmp_path, printers=TWO) as host,
+            host.client(await host.key_of(Role.VIEWER, "mini")) as client,
+        ):
+            printer = await client.get("/p/mk3/api/printer")
+            print_one = await client.post("/p/mini/api/job", json={"command": "start"})
+        assert (printer.status_code, print_one.status_code) == (403, 403)
+        assert "This key is for mini alone, not for mk3." in printer.json()["error"]
+        assert "may print" in print_one.json()["error"]
+
     async def test_a_host_without_printers_says_so(self, tmp_path: Path) -> None:
         async with hosted(tmp_path, printers=()) as host, host.client(role=Role.VIEWER) as client:
             assert (await client.get("/api/printer")).status_code == 404

@@ -95,6 +95,8 @@ async def keys(call: Call) -> Encoded:
 @routes.post("/native/v1/keys", needs=Permission.LOOK)
 async def add_key(call: Call) -> Encoded:
     wanted = await call.body(NewKey)
+    for slug in wanted.printers:
+        call.host.printers.get(slug)
     key, secret = await call.host.accounts.add_key(
         *(wanted.user or call.caller.name, wanted.role, wanted.app, wanted.printers, wanted.ends_at), by=call.caller
     )
