@@ -1,4 +1,5 @@
-"""Commands looked at before they are sent: targets beyond what a machine may have, tools that it has not.
+"""Commands looked at before they are sent: targets beyond what a machine may have, tools that it has not, lines that do
+not fit into the firmware's buffer.
 
 What is judged is G-code as Marlin reads it: a letter and its number may be apart, case does not matter, zeros may lead.
 """
@@ -7,7 +8,11 @@ import re
 from collections.abc import Iterable
 from typing import Final
 
+from polyhost.core.errors import Malformed
 from polyhost.core.printer import PrinterProfile
+
+MAX_COMMAND_BYTES: Final = 83
+"""Of the 95 that most firmware keeps of a line: N, six digits, a space, the command, a star, three digits."""
 
 _HEAD: Final = rb"^[ \t]*(?:N[ \t]*\d+[ \t]*)?"
 CONCERNS: Final = re.compile(
@@ -19,6 +24,8 @@ _COMMAND: Final = re.compile(_HEAD + rb"([TM])[ \t]*0*(\d+)(?!\d)", re.IGNORECAS
 _TARGET: Final = re.compile(rb"[SR][ \t]*\+?(\d+\.?\d*|\.\d+)", re.IGNORECASE)
 _TOOL: Final = re.compile(rb"T[ \t]*(\d+)", re.IGNORECASE)
 _EXTRUDER: Final = re.compile(rb"E[ \t]*(-?\d+)", re.IGNORECASE)
+_SHOWN: Final = re.compile(r"M11[78](?!\d)[^{]*", re.IGNORECASE)  # text for people
+_FILLED: Final = re.compile(r"\{[^}]*\}")
 _AUTOTUNE: Final = 303
 HEATERS: Final = {104: "tool", 109: "tool", 140: "bed", 190: "bed", 141: "chamber", 191: "chamber"}
 
@@ -77,3 +84,18 @@ def refusal_of(lines: Iterable[str], profile: PrinterProfile) -> str:
         if command is not None and (why := command.beyond(profile)):
             return why
     return ""
+
+
+def fitting(line: str) -> str:
+    """`line`, which may have placeholders, if the firmware's line buffer takes it; text that is only shown is cut.
+
+    `Malformed` for a longer one: it would lose its end and be asked for again and again.
+    """
+    size = len(_FILLED.sub("0", line).encode())  # a value has a digit at least
+    if size <= MAX_COMMAND_BYTES:
+        return line
+    if _SHOWN.fullmatch(line):
+        return line.encode()[:MAX_COMMAND_BYTES].decode("utf-8", "ignore").rstrip()
+    raise Malformed(
+        f"{line[:40]!r}… is {size} bytes long, and most firmware takes at most {MAX_COMMAND_BYTES}: make it shorter"
+    )

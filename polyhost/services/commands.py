@@ -12,9 +12,9 @@ from typing import Final
 from polyhost.core.errors import Malformed, NotFound
 from polyhost.core.printer import PrinterProfile
 from polyhost.core.units import mm_min_from_mm_s, percent_from_fraction
+from polyhost.gcode.vetting import fitting
 
 MAX_LINES: Final = 1000
-MAX_LINE_BYTES: Final = 255
 MAX_TRAVEL_MM: Final = 10_000.0
 MAX_OFFSET: Final = 50.0
 _NUMBERED: Final = re.compile(r"N\s*\d", re.IGNORECASE)
@@ -22,7 +22,7 @@ _HEATER_COMMANDS: Final = {"bed": "M140", "chamber": "M141"}
 
 
 def checked_commands(commands: Sequence[str]) -> tuple[str, ...]:
-    """`commands` as they may be sent: at most 1,000 of 255 bytes, one line each, numbered by nobody but the link."""
+    """`commands` as they may be sent: at most 1,000, a line each that firmware takes whole, numbered by nobody."""
     if not commands:
         raise Malformed("no command to send")
     if len(commands) > MAX_LINES:
@@ -36,11 +36,9 @@ def _checked_command(command: str) -> str:
         raise Malformed("a command must not be empty")
     if any(unicodedata.category(c) in {"Cc", "Cs", "Zl", "Zp"} for c in command):
         raise Malformed("a command is one line without control characters")
-    if len(command.encode()) > MAX_LINE_BYTES:
-        raise Malformed(f"a command is at most {MAX_LINE_BYTES} bytes long")
     if "*" in command or _NUMBERED.match(command):
         raise Malformed(f"{command!r}: line numbers and checksums are added by the host")
-    return command
+    return fitting(command)
 
 
 def is_emergency_stop(command: str) -> bool:

@@ -19,11 +19,12 @@ from jinja2.ext import Extension
 from jinja2.filters import FILTERS
 from jinja2.parser import Parser
 
+from polyhost.core.errors import Malformed
 from polyhost.core.handling import ScriptName
 from polyhost.core.placeholders import DECIMALS, Term, number
+from polyhost.gcode.vetting import fitting
 
 MAX_LINES: Final = 1000
-MAX_LINE_BYTES: Final = 255
 MAX_WAYS: Final = 32  # that a script's comparisons can turn out
 SNIPPETS: Final = "snippets/"
 
@@ -326,11 +327,16 @@ def _outcomes(
 
 def commands_in(text: str) -> tuple[str, ...]:
     """The commands in `text`; comments and empty lines are left out."""
-    stripped = (line.partition(";")[0].strip() for line in text.splitlines())
-    lines = tuple(line for line in stripped if line)
-    if len(lines) > MAX_LINES or any(len(line.encode()) > MAX_LINE_BYTES for line in lines):
-        raise jinja2.TemplateError(f"it makes more than {MAX_LINES} lines or {MAX_LINE_BYTES} bytes a line")
-    return lines
+    lines: list[str] = []
+    for at, text_line in enumerate(text.splitlines(), 1):
+        if line := text_line.partition(";")[0].strip():
+            try:
+                lines.append(fitting(line))
+            except Malformed as error:
+                raise jinja2.TemplateError(f"line {at} of what it makes: {error}") from None
+    if len(lines) > MAX_LINES:
+        raise jinja2.TemplateError(f"it makes more than {MAX_LINES} lines")
+    return tuple(lines)
 
 
 def _variables(name: str, asked: Rendering, ways: _Ways) -> dict[str, object]:

@@ -15,6 +15,8 @@ from polyhost.core.handling import OnError, ScriptName
 from polyhost.core.placeholders import filled
 from polyhost.core.ports import Scripts
 from polyhost.core.printer import Position, PrinterProfile, PrinterState, Temperature
+from polyhost.firmware.marlin.lines import numbered
+from polyhost.gcode.vetting import MAX_COMMAND_BYTES
 from polyhost.services.handling import MachineOptions
 from polyhost.services.scripts import MAX_BYTES, GcodeScripts, plain, plainly
 from polyhost.services.templates import Rendered, Rendering, render
@@ -98,7 +100,8 @@ def test_snippets_stand_where_they_are_called() -> None:
         ("{{ context.update({'a': 1}) }}", 1, "unsafe"),
         ("{% for a in range(99999999) %}x{% endfor %}", 1, "Range"),
         ("{% for a in range(2000) %}G28\n{% endfor %}", None, "lines"),
-        ("{{ 'x' * 300 }}", None, "bytes"),
+        ("G28\n{{ 'x' * 84 }}", None, "line 2 of what it makes: 'xxx"),
+        ("M117 {{ pause_position.x }} {{ 'x' * 84 }}", None, "line 1 of what it makes: 'M117 {x} xxx"),
         ("{% include '/etc/passwd' %}", 1, "no script /etc/passwd"),
         ("{% snippet 'gone' %}", 1, "no snippet gone"),
         ("{% snippet script.name %}", 1, "quotes"),
@@ -113,6 +116,13 @@ def test_what_is_wrong_is_named_with_its_line(template: str, at: int | None, rea
     answer = render(Rendering((PAUSED,), {PAUSED: template}, {"again": "{% snippet 'again' %}"}, {}))
     assert not isinstance(answer, Rendered)
     assert (answer.line, reason in answer.reason) == (at, True), answer
+
+
+def test_what_is_only_shown_is_cut_to_what_the_firmware_takes() -> None:
+    longest = "G1 " + "X" * (MAX_COMMAND_BYTES - 3)
+    made = rendered("M117 Printing {{ 'part-' * 40 }}\n" + longest)
+    assert made == (("M117 Printing " + "part-" * 40)[:MAX_COMMAND_BYTES], longest)
+    assert len(numbered(999_999, made[0].encode())) <= 95 + 1
 
 
 @given(text=st.text(max_size=40))
