@@ -101,9 +101,10 @@ class Connection:
                     except PolyhostError as error:
                         self._unreachable(str(error))
                 if self.link is not None:
+                    closed = self._closed  # of this link: a person may be quicker, and another one open by then
                     if await self._greet():
                         failures = 0
-                    await self._closed.wait()
+                    await closed.wait()
                 if self.link is not None:
                     continue  # a person was quicker
                 if not self.wanted:

@@ -14,7 +14,7 @@ import unicodedata
 from dataclasses import dataclass
 from typing import Final
 
-from polyhost.core.errors import Malformed, NotAllowed, NotFound, TooMany
+from polyhost.core.errors import Malformed, NoSpace, NotAllowed, NotFound, TooMany
 from polyhost.core.events import AppKeyRequested, AppKeyRequestEnded
 from polyhost.core.ports import Clock
 from polyhost.core.user import Caller, Permission, Role
@@ -138,7 +138,13 @@ class AppKeys:
         del self._asked[_digest(token)]  # first, so that two polls at once get one key
         decided, request = found.allowed, found.request
         printers = (request.printer,) if request.printer else ()
-        _, secret = await self._accounts.add_key(decided.user, decided.role, request.app, printers, None, decided.by)
+        try:
+            _, secret = await self._accounts.add_key(
+                decided.user, decided.role, request.app, printers, None, decided.by
+            )
+        except NoSpace:  # a person allowed it: the program may come again when there is room (R13)
+            self._asked[_digest(token)] = found
+            raise
         log.info("%r has its key of %s", request.app, decided.user)
         return secret
 

@@ -17,7 +17,7 @@ from polyhost.engine import connection as connections
 from polyhost.engine.connection import Connection
 from polyhost.engine.links import Link
 from polyhost.engine.loop import SystemClock
-from polyhost.engine.messages import SerialLink
+from polyhost.engine.messages import SerialLink, VirtualLink
 from polyhost.engine.ports import Port, holder_of, open_serial, port_for, refusal
 from tests.drivers.rigs import Ear, PtyPrinter, pool_in, ready, running, serial_settings
 
@@ -208,3 +208,32 @@ async def test_the_rate_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
             keeping.cancel()
             await asyncio.wait([keeping])
             journal.close()
+
+
+class SlowOwner(Owner):
+    """Greets the second link only: a person connects anew before the first firmware has answered."""
+
+    def begin(self, link: Link) -> None:
+        self.begun += 1
+        if self.begun == 1:
+            self.news.set()
+        else:
+            self.connection.greeted()
+
+
+async def test_a_person_who_connects_during_the_greeting_is_greeted_too() -> None:
+    owner = SlowOwner()
+    owner.connection = Connection("one", VirtualLink(), owner, owner, SystemClock())
+    keeping = asyncio.create_task(owner.connection.run())
+    try:
+        owner.connection.want()
+        async with asyncio.timeout(10):
+            while not owner.begun:
+                owner.news.clear()
+                await owner.news.wait()
+        await owner.connection.connect("", 0)
+        await owner.until(PrinterState.READY)
+        assert owner.begun == 2
+    finally:
+        keeping.cancel()
+        await asyncio.wait([keeping])

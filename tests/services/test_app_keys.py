@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from polyhost.core.errors import Malformed, NotAllowed, NotFound, TooMany
+from polyhost.core.errors import Malformed, NoSpace, NotAllowed, NotFound, TooMany
 from polyhost.core.events import AppKeyRequested, AppKeyRequestEnded
 from polyhost.core.user import GUEST, ApiKey, Caller, Permission, Role
 from polyhost.services.accounts import LOCAL
@@ -216,3 +216,21 @@ async def test_a_revoked_key_opens_nothing(ready: World) -> None:
     assert ready.accounts.caller_of_key(secret) == GUEST
     with pytest.raises(NotAllowed):
         await ready.accounts.revoke_secret(secret, OPERATOR)
+
+
+async def test_a_full_disk_loses_no_permission(ready: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a person allowed is fetched as soon as there is room (R13)."""
+    request, token = ready.app_keys.ask("My App", "", "", HERE)
+    ready.app_keys.decide(request.id, True, OPERATOR)
+
+    async def refused(*_: object) -> None:
+        raise NoSpace("the disk is full")
+
+    with monkeypatch.context() as full:
+        full.setattr(ready.records, "keep_key", refused)
+        with pytest.raises(NoSpace):
+            await ready.app_keys.poll(token, HERE)
+    secret = await ready.app_keys.poll(token, HERE)
+    assert secret is not None
+    assert ready.accounts.caller_of_key(secret).name == "oz"
+    assert len(ready.accounts.keys(ADMIN, user="oz")) == 1
