@@ -238,7 +238,7 @@ def compat_page(dialect: Dialect) -> str:
     proven = _proven() if dialect.name == "octoprint" else {}
     reasons = list(dict.fromkeys(reason for proof in proven.values() for reason in proof.reasons))
     if proven:
-        parts.append(_HOW_PROVEN)
+        parts.append(_HOW_PROVEN.format(apps=_apps()))
     by_module: dict[str, list[Route | SocketRoute]] = {}
     for route in (*dialect.routes.all, *dialect.routes.sockets):
         by_module.setdefault(route.handler.__module__, []).append(route)
@@ -261,7 +261,9 @@ def compat_page(dialect: Dialect) -> str:
 
 _HOW_PROVEN = """How each route is proven: *captures* are exchanges recorded from OctoPrint 1.11.8 that are asked of
 this host in every run of the tests (`tests/captures/octoprint/`, by the name of the file and their number); *clients*
-are programs of others that call it in the tests as they are; where there is neither, the tests of our own are named.
+are programs of others that call it in the tests as they are; *apps* are programs whose requests the tests make as
+their sources do, and in whose types they read the answers: {apps}.
+Where there is none, the tests of our own are named.
 The numbers behind say why some of its answers are not the original's; they are explained at the end.
 """
 
@@ -272,12 +274,20 @@ def _proven() -> Mapping[tuple[str, str], Any]:
     return proofs()
 
 
+def _apps() -> str:
+    from tests.dialects.apps import APPS
+
+    *most, last = (app.name for app in APPS)
+    return f"{', '.join(most)} and {last}"
+
+
 def _key(route: Route | SocketRoute) -> tuple[str, str]:
     return (route.method if isinstance(route, Route) else "WebSocket", route.path)
 
 
 def _proof(proof: Any, reasons: list[str]) -> str:
     shown = [f"{name} {count}" for name, count in proof.captures.items()] + proof.clients
+    shown += [f"apps {len(proof.apps)}"] if proof.apps else []
     shown = shown or [f"`tests/dialects/{module}`" for module in proof.own]
     numbers = sorted(reasons.index(reason) + 1 for reason in proof.reasons)
     return f" {', '.join(shown)} | {', '.join(map(str, numbers))} |"

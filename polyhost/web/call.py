@@ -21,6 +21,7 @@ T = TypeVar("T")
 Scope = MutableMapping[str, Any]
 
 MAX_JSON: Final = 100 * 1024
+_ORIGIN_PORTS: Final = {**DEFAULT_PORTS, "ws": 80, "wss": 443}  # apps' libraries name the socket's own scheme
 MAX_PARAMETERS: Final = 100
 _TRUE: Final = frozenset({"true", "yes", "y", "1"})
 
@@ -152,7 +153,7 @@ class Call:
             return
         scheme, _, rest = origin.decode("latin-1").partition("://")
         asking, asked = host_header_of(rest), self.peer.host
-        usual = DEFAULT_PORTS.get(scheme.lower())
+        usual = _ORIGIN_PORTS.get(scheme.lower())
         ours = asked.port or DEFAULT_PORTS.get(self.peer.scheme)
         if usual is None or asking is None or (asking.name, asking.port or usual) != (asked.name, ours):
             raise Foreign("pages of this origin may not call; access.allow_origins names those that may")

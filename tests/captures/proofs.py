@@ -1,7 +1,7 @@
 """How each route of the OctoPrint dialect is shown to answer as the original does, for the tests and the compat page.
 
 A capture proves what it was recorded for; a client of somebody else's proves that it gets along; what has neither is
-proven by tests of our own against the specification, and those are named.
+proven by tests of our own against the specification, and those are named.  Apps are those of `tests.dialects.apps`.
 """
 
 import re
@@ -10,12 +10,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
+from urllib.parse import unquote
 
 from polyhost.dialects import octoprint
 from polyhost.web.routes import Route, Router, SocketRoute
 from tests.captures.clients import CLIENTS
 from tests.captures.playing import title_of
 from tests.captures.recorded import CAPTURES, capture, differences_of, matches
+from tests.dialects.apps import APPS, App, Hear
 
 TESTS: Final = Path(__file__).parent.parent / "dialects"
 Key = tuple[str, str]
@@ -26,6 +28,7 @@ Key = tuple[str, str]
 class Proof:
     captures: Counter[str] = field(default_factory=Counter)  # exchanges, by the name of the capture
     clients: list[str] = field(default_factory=list)
+    apps: list[str] = field(default_factory=list)
     own: list[str] = field(default_factory=list)  # modules of tests
     reasons: list[str] = field(default_factory=list)  # why some answers differ
 
@@ -44,10 +47,24 @@ def proofs() -> Mapping[Key, Proof]:
     for client, keys in CLIENTS.items():
         for key in keys:
             found[key].clients.append(client)
+    for app in APPS:
+        for key in _asked(app, router):
+            found[key].apps.append(app.name)
     for (_, path), proof in found.items():
-        if not proof.captures and not proof.clients:
+        if not (proof.captures or proof.clients or proof.apps):
             proof.own = _naming(path)
     return found
+
+
+def _asked(app: App, router: Router) -> set[Key]:
+    """The routes that `app` calls with success."""
+    keys = set()
+    for step in app.steps:
+        place = router.find(unquote(step.path.partition("?")[0]))
+        route = place and (place[0].socket if isinstance(step, Hear) else place[0].methods.get(step.method))
+        if route and (isinstance(step, Hear) or step.status < 400):
+            keys.add(key_of(route))
+    return keys
 
 
 def _count(name: str, router: Router, found: Mapping[Key, Proof]) -> None:

@@ -1,6 +1,6 @@
 """What apps made for OctoPrint ask, in their order, and what each needs to find in the answer.
 
-Taken from what these programs send and read: OctoPod 3, OctoDash 3, OctoScreen 2.8 (go-octoprint), OctoFarm 2,
+Taken from what these programs send and read: OctoPod 3, OctoDash, OctoScreen 2.8 (go-octoprint), OctoFarm 2,
 FDM Monster 1.9, octoprint-cli 3, two exporters for Prometheus, OctoPrint's own client in JavaScript.  `reads` holds
 the fields a program decodes, as strictly as its language does: Go takes no ``12.0`` for an ``int``, and null for all.
 """

@@ -136,6 +136,9 @@ ORIGINS = [
     ("http://evil.example", False),
     ("http://127.0.0.1:1", False),
     ("https://127.0.0.1:{port}", True),  # TLS may end before us
+    ("ws://127.0.0.1:{port}", True),  # a library, no page
+    ("ws://evil.example", False),
+    ("wss://127.0.0.1:1", False),
     ("null", False),
     ("http://127.0.0.1:{port}.evil.example", False),
     ("http://friend.example", True),
