@@ -37,16 +37,16 @@ from polyhost.storage.library import Library
 from polyhost.storage.records import Records
 from polyhost.storage.secret import SetupCode, secret_key
 from polyhost.storage.timelapses import TimelapseFolder
-from polyhost.web import server
 from polyhost.web.application import Application
 from polyhost.web.listening import listen, port_of
+from polyhost.web.own_ports import OwnPorts
+from polyhost.web.server import Server, unix_socket
 
 log = logging.getLogger(__name__)
 
 DIALECTS: Final = (octoprint.DIALECT, native.DIALECT)  # the last one owns what nobody else does
-HEARD_WITHIN_S: Final = 3.0  # for engines to tell of runs that went on without a server, before it answers
 RESTART_S: Final = 1.0  # between the end of a broken background part and its next start
-HEAR_S: Final = 5.0  # before the first answer, for engines that print to say so
+HEARD_WITHIN_S: Final = 5.0  # before the first answer, for engines that print without a server to say so
 
 
 class Account(msgspec.Struct, frozen=True):
@@ -123,6 +123,14 @@ class App:
         """Answer until `stop`; then leave what prints to its engine, or cancel it first if `cancel_runs`."""
         sockets, doors = self._listen()
         application = Application(self.host, DIALECTS, doors=doors, local_socket=str(self._local_socket))
+
+        async def started() -> None:
+            await own_ports.adjust()
+            self._further_ports |= {port: f"for {slug} alone" for slug, port in own_ports.opened.items()}
+            self.started.set()
+
+        serving = Server(application, stop=self._stop, started=started)
+        own_ports = OwnPorts(self.host.printers, self.host.bus, serving, self.host.config.server.host)
         try:
             async with asyncio.TaskGroup() as group:
                 parts = [
@@ -142,12 +150,12 @@ class App:
                         "serial logs": self.host.serial_logs.run,
                         "timelapses": self.host.timelapses.run,
                         **{kind.__name__.lower(): part.run for kind, part in application.parts.items()},
+                        "ports of printers": own_ports.run,
                         **self._announcer(),
                     }.items()
                 ]
-                await self.host.runs.until_heard(HEAR_S)
                 await self.host.runs.until_heard(HEARD_WITHIN_S)
-                await server.serve(application, sockets, stop=self._stop, started=self.started.set)
+                await serving.answer(sockets)
                 self._say_what_prints(cancel_runs)
                 await self._engines.stop(cancel_runs)
                 for part in parts:
@@ -206,19 +214,15 @@ class App:
         return {"mDNS": announcer.run}
 
     def _listen(self) -> tuple[list[socket.socket], dict[int, str]]:
-        """All sockets, and the dialect that owns each door.  A port in use is one warning."""
+        """The sockets of the host itself, and the dialect that owns each door.  A door in use is one warning."""
         address = self.host.config.server.host
         doors = self.host.config.doors
-        sockets, owners = [self._main_socket, server.unix_socket(self._local_socket)], {}
+        sockets, owners = [self._main_socket, unix_socket(self._local_socket)], {}
         for name, port in (("octoprint", doors.octoprint),):
             if port and (door := _try_to_listen(address, port, f"the door of {name}")):
                 sockets.append(door)
                 owners[port] = name
                 self._further_ports[port] = "for clients of OctoPrint"
-        for printer in self.host.printers.all():
-            if printer.listen and (own := _try_to_listen(address, printer.listen, f"the port of {printer.slug}")):
-                sockets.append(own)
-                self._further_ports[printer.listen] = f"for {printer.slug} alone"
         return sockets, owners
 
     def _say_what_prints(self, cancelled: bool) -> None:

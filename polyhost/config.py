@@ -227,6 +227,8 @@ def check_printer(printer: Printer) -> None:
         raise Malformed(f"the name of {printer.slug!r} must be at most 255 bytes, without control characters")
     if not (0 <= printer.speed < float("inf")):
         raise Malformed(f"the speed of {printer.slug!r} must be 0 or more, not {printer.speed}")
+    if printer.listen > 65535:
+        raise Malformed(f"{printer.slug!r} cannot listen at {printer.listen}; ports go up to 65535")
     checked_profile(printer.profile)
     for number in (printer.baud, printer.listen, printer.window_lines, printer.window_bytes):
         if number < 0:

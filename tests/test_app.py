@@ -218,6 +218,36 @@ def test_a_printer_answers_on_a_port_of_its_own(data: Path) -> None:
         assert "M117 to w" not in at(data, "printers", "console", "v").out
 
 
+def test_a_port_of_its_own_is_there_as_long_as_its_printer(data: Path) -> None:
+    port = free_port()
+    own = f"http://127.0.0.1:{port}/api/printer/command"
+    key = init(data)
+    with serving(data, VIRTUAL) as server, httpx.Client(headers={"X-Api-Key": key}) as client:
+        assert at(data, "printers", "add", "W", "--virtual", "--listen", str(port)).code == 0
+
+        def sent() -> bool:
+            try:
+                return client.post(own, json={"command": "M117 to w"}).status_code == 204
+            except httpx.ConnectError:
+                return False
+
+        until(sent, "the port of the new printer")
+        assert "M117 to w" not in at(data, "printers", "console", "v").out
+        # Its connections go with it: what is sent on them must not reach another printer.
+        assert at(data, "printers", "remove", "w", "--yes").code == 0
+        with pytest.raises(httpx.TransportError):
+            until(lambda: not client.post(own, json={"command": "M117 to nobody"}), "the port to be closed")
+        # A printer without its port is a printer.
+        with socket.socket() as holder:
+            holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            holder.bind(("127.0.0.1", port))
+            holder.listen()
+            assert at(data, "printers", "add", "X", "--virtual", "--listen", str(port)).code == 0
+            assert at(data, "printers", "show", "x").code == 0
+            until(lambda: at(data, "printers", "show", "x", "--json").json["state"] == "ready", "the printer")
+        assert server.stop().count(f"the port of x: port {port} is in use") == 1
+
+
 def test_stopping_with_nothing_printing_ends_the_engines(data: Path) -> None:
     init(data)
     with serving(data, VIRTUAL) as server:

@@ -45,7 +45,7 @@ def add(
     ] = 1.0,
     slug: Annotated[str, typer.Option("--slug", help="The short name for commands and addresses.")] = "",
     listen: Annotated[
-        int, typer.Option("--listen", min=0, max=65535, help="A port of its own, from the next start on.")
+        int, typer.Option("--listen", min=0, max=65535, help="A port of its own, on which every API means it.")
     ] = 0,
     scan: Annotated[bool, typer.Option("--scan", help="List the serial ports there are, add nothing.")] = False,
 ) -> None:

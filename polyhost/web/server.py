@@ -5,7 +5,7 @@ import contextlib
 import logging
 import os
 import socket
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Awaitable, Callable, Generator, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -59,20 +59,57 @@ def unix_socket(path: Path) -> socket.socket:
     return listening
 
 
-class _Server(uvicorn.Server):
-    """uvicorn without hands on the process's signals: they are the application's owner's."""
+class Server(uvicorn.Server):
+    """Answers on sockets until told to stop.  The process's signals are left to the application's owner."""
 
     def __init__(
-        self, config: uvicorn.Config, application: Application, started: Callable[[], None], stop: asyncio.Event
+        self, application: Application, *, stop: asyncio.Event, started: Callable[[], Awaitable[None]] | None = None
     ) -> None:
-        super().__init__(config)
+        """`started` is awaited once, when the first connection is answered."""
+        super().__init__(_config(application))
         self._application = application
         self._tell_started = started
         self._stop = stop
+        self._opened: dict[int, tuple[asyncio.Server, socket.socket]] = {}
+
+    async def answer(self, sockets: Sequence[socket.socket]) -> None:
+        """Until `stop`; then finish what is being answered, within `STOP_S`.  The sockets are closed."""
+        # Our own guard reports what goes wrong; uvicorn's log would say it twice, and every scanner's nonsense too.
+        logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)
+        try:
+            await self.serve(list(sockets))
+        finally:
+            for listening in (*sockets, *(opened for _, opened in self._opened.values())):
+                listening.close()
+
+    async def open(self, listening: socket.socket) -> None:
+        """Answer on one more socket, while `answer` goes on; closed with it, or by `close`."""
+
+        def connection() -> asyncio.Protocol:
+            return Connection(self.config, self.server_state, self.lifespan.state)
+
+        loop = asyncio.get_running_loop()
+        opened = await loop.create_server(connection, sock=listening, backlog=_BACKLOG)
+        self.servers.append(opened)
+        self._opened[listening.getsockname()[1]] = opened, listening
+
+    def close(self, port: int) -> None:
+        """Answer no longer on a port that was opened: what is being answered there is the last of its connection."""
+        opened, listening = self._opened.pop(port)
+        self.servers.remove(opened)
+        opened.close()
+        listening.close()
+        for connection in list(self.server_state.connections):
+            assert isinstance(connection, Connection | SocketConnection)
+            if connection.server is not None and connection.server[1] == port:
+                connection.shutdown()
+
+    # What uvicorn calls
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
-        self._tell_started()
+        if self._tell_started is not None:
+            await self._tell_started()
 
     async def main_loop(self) -> None:
         """uvicorn looks ten times a second whether it is to end.  We are told; once is enough, for the date."""
@@ -87,20 +124,8 @@ class _Server(uvicorn.Server):
         yield
 
 
-async def serve(
-    application: Application,
-    sockets: Sequence[socket.socket],
-    *,
-    stop: asyncio.Event,
-    started: Callable[[], None] = lambda: None,
-) -> None:
-    """Answer on `sockets` until `stop`, then finish what is being answered, within `STOP_S`; the sockets are closed.
-
-    `started` is called once, when the first connection would be answered.
-    """
-    # Our own guard reports what goes wrong; uvicorn's log would say it twice, and every scanner's nonsense too.
-    logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)
-    config = uvicorn.Config(
+def _config(application: Application) -> uvicorn.Config:
+    return uvicorn.Config(
         application,
         loop="none",
         http=Connection,
@@ -118,8 +143,3 @@ async def serve(
         timeout_keep_alive=IDLE_S,
         timeout_graceful_shutdown=STOP_S,
     )
-    try:
-        await _Server(config, application, started, stop).serve(list(sockets))
-    finally:
-        for listening in sockets:
-            listening.close()

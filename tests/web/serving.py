@@ -12,9 +12,10 @@ from tests.web.hosting import Hosted
 class Served:
     """A host on a free port."""
 
-    def __init__(self, one: Hosted, port: int) -> None:
+    def __init__(self, one: Hosted, port: int, answering: server.Server) -> None:
         self.one = one
         self.port = port
+        self.server = answering
         self.key = one.keys.get(Role.OPERATOR, "")
 
     @property
@@ -44,14 +45,17 @@ class Served:
 async def serving(one: Hosted, *more: object) -> AsyncIterator[tuple[Served, asyncio.Event]]:
     listening = server.tcp_socket("127.0.0.1", 0)
     port = listening.getsockname()[1]
-    stop, started = asyncio.Event(), asyncio.Event()
-    task = asyncio.create_task(
-        server.serve(one.application, [listening, *more], stop=stop, started=started.set)  # type: ignore[list-item]
-    )
+    stop, ready = asyncio.Event(), asyncio.Event()
+
+    async def started() -> None:
+        ready.set()
+
+    answering = server.Server(one.application, stop=stop, started=started)
+    task = asyncio.create_task(answering.answer([listening, *more]))  # type: ignore[list-item]
     parts = [asyncio.create_task(part.run()) for part in one.application.parts.values()]
-    await started.wait()
+    await ready.wait()
     try:
-        yield Served(one, port), stop
+        yield Served(one, port, answering), stop
     finally:
         stop.set()
         await asyncio.wait_for(task, 20)

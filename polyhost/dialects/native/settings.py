@@ -16,12 +16,13 @@ routes = Routes(about_printer=False)
 
 
 class PrinterChange(msgspec.Struct, forbid_unknown_fields=True):
-    """What is null stays as it is; what is about the link counts from the next connect."""
+    """What is null stays as it is; what is about the link counts from the next connect, a port of its own at once."""
 
     name: str | None = None
     port: str | None = None
     baud: Annotated[int, msgspec.Meta(ge=0, le=4_000_000)] | None = None
     speed: Annotated[float, msgspec.Meta(ge=0)] | None = None
+    listen: Annotated[int, msgspec.Meta(ge=0, le=65535)] | None = None
     autoconnect: bool | None = None
     window_lines: Annotated[int, msgspec.Meta(ge=0, le=64)] | None = None
     window_bytes: Annotated[int, msgspec.Meta(ge=0, le=65536)] | None = None
