@@ -27,7 +27,7 @@ class Part:
 class Ask:
     """A request, the answer that is awaited, and the state of the printer that follows.
 
-    `{session}`, `{name}` and the like in a body are what earlier answers said.
+    `{session}`, `{name}` and the like are what earlier answers said.
     """
 
     method: str
@@ -389,10 +389,25 @@ class Connected(msgspec.Struct):
     safe_mode: Any
 
 
+class Requested(msgspec.Struct):
+    app_token: str
+    auth_dialog: str
+
+
 class Event(msgspec.Struct):
     type: str
     payload: Any
 
+
+OFFLINE: Final = (
+    Ask("POST", "/api/connection", {"command": "disconnect"}, 204, then="Offline"),
+    Ask("GET", "/api/printer", status=409),
+    Ask("GET", "/api/connection", reads=Connection),
+    Ask("GET", "/api/job", reads=Job),
+    Ask("POST", "/api/job", {"command": "start"}, 409),
+    Ask("POST", "/api/connection", {"command": "connect"}, 204, then="Operational"),
+)
+"""A printer that is taken away, and comes back."""
 
 PASSIVE: Final = Ask("POST", "/api/login", {"passive": True}, reads=Login)
 AUTH: Final = {"auth": "{name}:{session}"}
@@ -419,6 +434,8 @@ OCTOPOD: Final = App(
     {**KEY, "Accept": "*/*", "User-Agent": "OctoPod/3.27 CFNetwork/1408.0.4 Darwin/22.5.0"},
     [
         Ask("GET", "/plugin/appkeys/probe", status=204),
+        Ask("POST", "/plugin/appkeys/request", {"app": "OctoPod"}, 201, reads=Requested),
+        Ask("GET", "/plugin/appkeys/request/{app_token}", status=202),
         Ask("GET", "/api/version", reads=Version),
         PASSIVE,
         # A heartbeat that is no JSON comes first, and again every 40 s.
@@ -454,6 +471,7 @@ OCTOPOD: Final = App(
         Ask("POST", "/api/plugin/octopod", {"command": "updateToken", "oldToken": ""}, 400),
         Ask("POST", "/api/system/commands/core/restart", b"", 204),
         Ask("DELETE", "/api/files/local/phone/octopod.gcode", status=204),
+        *OFFLINE,
     ],
 )
 
@@ -526,6 +544,7 @@ OCTOSCREEN: Final = App(
         Ask("GET", "/api/system/commands", reads=Commands),
         Ask("POST", "/api/system/commands/core/restart", b"", 204),
         Ask("DELETE", "/api/files/local/octoscreen.gcode", status=204),
+        *OFFLINE,
     ],
 )
 

@@ -15,6 +15,7 @@ from tests.integration.processes import Host, free_port, host, until
 
 BOUNDARY = "----WebKitFormBoundary7MA4YWxkTrZu0gW"
 WITHIN_S = 10.0
+TOLD = ("name", "session", "app_token")
 
 
 @pytest.fixture(scope="module")
@@ -47,12 +48,12 @@ def ask(client: httpx.Client, base: str, headers: dict[str, str], step: Ask, kno
     sent = {**headers, **step.headers, **({"Content-Type": kind} if kind else {})}
     if content is None and step.method != "GET":
         sent["Content-Length"] = "0"
-    answer = client.request(step.method, base + step.path, content=content, headers=sent)
+    answer = client.request(step.method, base + step.path.format(**known), content=content, headers=sent)
     assert answer.status_code == step.status, (step, answer.text)
     if step.reads is not None:
         said = msgspec.json.decode(answer.content, type=step.reads)
         assert answer.headers["content-type"].startswith("application/json")
-        known |= {name: value for name in ("name", "session") if isinstance(value := getattr(said, name, None), str)}
+        known |= {name: value for name in TOLD if isinstance(value := getattr(said, name, None), str)}
     if "location" in answer.headers:
         assert answer.headers["location"].startswith(base), "an app asks nobody but the address that it was given"
     if step.then:
