@@ -176,7 +176,7 @@ class App:
 
     async def until_ready(self) -> None:
         """Return when every printer's firmware answers."""
-        with self.host.bus.listen() as listener:
+        with self.host.bus.listen(Snapshot) as listener:
             notices = aiter(listener)
             while any(printer.snapshot.state is not PrinterState.READY for printer in self.host.printers.all()):
                 await anext(notices)

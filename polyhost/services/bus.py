@@ -21,8 +21,10 @@ class Listener:
     Waiting events come before waiting snapshots, so that whoever hears a snapshot knows what led to it.
     """
 
-    def __init__(self, bus: "Bus", bound: int) -> None:
+    def __init__(self, bus: "Bus", kinds: frozenset[type], bound: int) -> None:
+        """`kinds` are those that it hears; none: all."""
         self.lost = 0
+        self.kinds = kinds
         self._bus = bus
         self._bound = bound
         self._events: deque[Event | ConsoleLines] = deque()
@@ -65,12 +67,18 @@ class Bus:
 
     def publish(self, notice: Notice) -> None:
         """Hand `notice` to every listener; returns at once.  In the event loop's thread."""
+        kind = type(notice)
         for listener in self._listeners:
-            listener.hear(notice)
+            if not listener.kinds or kind in listener.kinds:
+                listener.hear(notice)
 
-    def listen(self, *, bound: int = DEFAULT_BOUND) -> Listener:
-        """Hear everything published from now on; leave the listener's ``with`` block to stop."""
-        listener = Listener(self, bound)
+    def listen(self, *kinds: type, bound: int = DEFAULT_BOUND) -> Listener:
+        """Hear what is published from now on; leave the listener's ``with`` block to stop.
+
+        Who names the `kinds` of notices that concern them is not woken by snapshots and console lines, and does not
+        lose the few to the many.
+        """
+        listener = Listener(self, frozenset(kinds), bound)
         self._listeners.add(listener)
         return listener
 

@@ -44,7 +44,7 @@ class Cards:
         self._wishes: dict[str, _Wish] = {}  # by printer
 
     async def run(self) -> None:
-        with self._bus.listen() as listener:
+        with self._bus.listen(CardTransferChanged) as listener:
             async for notice in listener:
                 if isinstance(notice, CardTransferChanged) and notice.state != "started":
                     await self._grant(notice)

@@ -47,18 +47,18 @@ class Treatment:
         printers.treatment = self
 
     async def run(self) -> None:
-        with self._bus.listen() as listener:
+        with self._bus.listen(PreferencesChanged) as listener:
             lost = 0
             async for notice in listener:
-                concerned = notice.printer if isinstance(notice, PreferencesChanged) else None
+                assert isinstance(notice, PreferencesChanged)
+                concerned = notice.printer
                 if listener.lost != lost:
                     lost, concerned = listener.lost, HOST
-                elif isinstance(notice, PreferencesChanged) and notice.section not in _CONCERNS:
-                    concerned = None
-                if concerned is not None:
-                    for p in self._printers.all():
-                        if concerned in {HOST, p.slug}:
-                            await self._printers.configure(p)
+                elif notice.section not in _CONCERNS:
+                    continue
+                for p in self._printers.all():
+                    if concerned in {HOST, p.slug}:
+                        await self._printers.configure(p)
 
     async def handling_of(self, p: Printer) -> Handling:
         options = self._preferences.get(MachineOptions, p.slug)

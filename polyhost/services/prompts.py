@@ -64,7 +64,7 @@ class Prompts:
         self._notifications: dict[str, deque[Notification]] = {}
 
     async def run(self) -> None:
-        with self._bus.listen(bound=1024) as listener:
+        with self._bus.listen(HostActionRequested, PrinterStateChanged, PrinterRemoved, bound=1024) as listener:
             async for notice in listener:
                 match notice:
                     case HostActionRequested(printer, action, text):

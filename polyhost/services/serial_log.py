@@ -104,7 +104,7 @@ class SerialLogs:
 
     def _listen(self) -> Listener:
         if self._listener is None:
-            self._listener = self._bus.listen(bound=NOTICES)
+            self._listener = self._bus.listen(ConsoleLines, bound=NOTICES)
         return self._listener
 
     async def _follow(self, listener: Listener) -> None:

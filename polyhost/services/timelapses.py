@@ -130,7 +130,7 @@ class Timelapses:
     async def run(self) -> None:
         """Record what prints, and make movies, one at a time."""
         try:
-            with self._bus.listen() as listener:
+            with self._bus.listen(Snapshot, RunStateChanged) as listener:
                 async with asyncio.TaskGroup() as self._group:
                     self._group.create_task(self._render_in_turn(), name="movies of prints")
                     for printer in self._printers.all():

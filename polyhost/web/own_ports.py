@@ -1,6 +1,7 @@
 """The ports that printers have for themselves: opened and closed as printers come, change and go."""
 
 import asyncio
+import contextlib
 import logging
 from typing import Final
 
@@ -31,16 +32,11 @@ class OwnPorts:
 
     async def run(self) -> None:
         """Follow what printers there are, until cancelled."""
-        with self._bus.listen() as listener:
+        with self._bus.listen(PrinterAdded, PrinterRemoved, PreferencesChanged) as listener:
             while True:
                 await self.adjust()
-                try:
-                    async with asyncio.timeout(LOOK_EVERY_S):
-                        async for notice in listener:
-                            if isinstance(notice, PrinterAdded | PrinterRemoved | PreferencesChanged):
-                                break
-                except TimeoutError:
-                    pass
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(anext(listener), LOOK_EVERY_S)
 
     async def adjust(self) -> None:
         """Open and close what differs from the printers' settings now; nothing while the server does not answer."""

@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from polyhost.core.errors import Malformed
-from polyhost.core.events import FileAdded, FileSelected
+from polyhost.core.events import ConsoleLines, FileAdded, FileSelected, RunStateChanged
 from polyhost.core.job import RunProgress, RunState
 from polyhost.core.printer import Snapshot
 from polyhost.services.bus import Bus
@@ -39,6 +39,19 @@ async def test_who_left_hears_nothing() -> None:
     bus.publish(FileSelected("mk3", ""))
     with pytest.raises(TimeoutError):
         await asyncio.wait_for(anext(listener), 0.01)
+
+
+async def test_the_few_that_concern_a_listener_are_not_lost_to_the_many() -> None:
+    bus = Bus()
+    with bus.listen(RunStateChanged, bound=1) as few:
+        bus.publish(RunStateChanged("mk3", "r1", RunState.PRINTING))
+        for _ in range(3):
+            bus.publish(Snapshot("mk3"))
+            bus.publish(ConsoleLines("mk3", ()))
+        assert await anext(few) == RunStateChanged("mk3", "r1", RunState.PRINTING)
+        assert few.lost == 0
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(anext(few), 0.01)
 
 
 async def test_a_waiting_listener_is_woken() -> None:
