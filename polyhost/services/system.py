@@ -20,7 +20,7 @@ import msgspec
 
 from polyhost import config
 from polyhost.core.errors import CommandFailed, NotFound, NotNow
-from polyhost.core.user import Caller
+from polyhost.core.user import Caller, Permission
 from polyhost.services.printers import Printers
 from polyhost.services.rights import needs_the_host
 
@@ -57,7 +57,7 @@ class Command(msgspec.Struct, frozen=True):
 
 
 class System:
-    """Every method wants the right to manage the host."""
+    """Every method but `actions` wants the right to manage the host."""
 
     def __init__(self, settings: config.System, actions: Sequence[config.Action], printers: Printers) -> None:
         self._printers = printers
@@ -79,6 +79,13 @@ class System:
         """In the order of the settings file."""
         needs_the_host(by)
         return self._commands
+
+    def actions(self, by: Caller) -> Sequence[Command]:
+        """The owner's own, for anybody to see; what they run is told to those alone who may run it."""
+        own = [command for command in self._commands if command.source == Source.CUSTOM]
+        if by.may(Permission.SYSTEM):
+            return own
+        return [msgspec.structs.replace(command, words=()) for command in own]
 
     async def execute(self, source: str, action: str, *, force: bool = False, by: Caller) -> None:
         """Run a command and return when it has ended well, or, where nobody waits for it, when it has begun.

@@ -159,6 +159,10 @@ class Timelapses:
         """What makes the movies."""
         return self._renderer.program()
 
+    async def free_space(self) -> tuple[int, int]:
+        """Bytes free and in all, of the disk that has the pictures and movies."""
+        return await self._in_thread(self._store.free_space)
+
     def movies(self, p: Printer) -> list[Movie]:
         return [*self._movies.get(p.slug, {}).values()]
 
@@ -315,7 +319,7 @@ class Timelapses:
         return camera if camera is not None and camera.enabled and camera.snapshot_url else None
 
     async def _check_space(self) -> None:
-        free, total = await self._in_thread(self._store.free_space)
+        free, total = await self.free_space()
         kept = _LEFT_TO_UPLOADS * min(self._uploads.keep_free_bytes, int(total * _KEPT_FREE))
         if free < kept:
             raise NoSpace(f"{free} bytes are free; timelapses leave {kept} to everything else")

@@ -2,6 +2,7 @@
 
 import logging
 import os
+import shlex
 import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -48,6 +49,27 @@ async def test_commands_are_listed_by_who_named_them(ours: Hosted) -> None:
         for source in ("core", "plugin", "custom"):
             assert (await client.get(f"/api/system/commands/{source}")).json() == listed[source]
         assert (await client.get("/api/system/commands/nobody")).status_code == 404
+
+
+async def test_the_settings_tell_the_owners_commands_and_what_they_run_to_who_may_run_them(
+    ours: Hosted, tmp_path: Path
+) -> None:
+    async with ours.client(role=Role.ADMINISTRATOR) as client:
+        mark, divider, bad = (await client.get("/api/settings")).json()["system"]["actions"]
+    words = mark.pop("command")
+    assert shlex.split(words) == [*TOUCH, str(tmp_path / "mark")]
+    assert "no paper" in bad.pop("command")
+    async with ours.client(role=Role.VIEWER) as client:
+        assert (await client.get("/api/settings")).json()["system"]["actions"] == [
+            {"action": "mark", "name": "Make a mark", "confirm": "Sure?"},
+            {"action": "divider"},
+            {"action": "bad", "name": "bad"},
+        ]
+    assert divider == {"action": "divider"}
+    assert (mark, bad) == (
+        {"action": "mark", "name": "Make a mark", "confirm": "Sure?"},
+        {"action": "bad", "name": "bad"},
+    )
 
 
 async def test_without_settings_there_is_no_command(one: Hosted) -> None:
@@ -148,7 +170,7 @@ async def test_facts_and_disks(one: Hosted) -> None:
         assert facts["octoprint.version"] == one.host.config.octoprint.compat_version
         assert facts["browser.user_agent"].startswith("python-httpx")
         usage = (await client.get("/api/system/usage")).json()["usage"]
-        assert usage.keys() == {"logs", "uploads"}
+        assert usage.keys() == {"logs", "timelapse", "uploads"}
         assert all(0 < disk["free"] < disk["total"] for disk in usage.values())
         assert (await client.get("/api/system/startup")).json() == {"startup": {}}
 

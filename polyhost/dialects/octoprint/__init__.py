@@ -35,7 +35,8 @@ statuses, fields and kinds of numbers, except where we differ on purpose:
   second has an ``ETag`` and no ``Last-Modified``, and so has an entry, which its print counts change too.
 - The owner's commands are lists of words that no shell sees. ``shutdown`` and ``reboot`` are 409 while something
   prints, unless the URL says ``force=true``; there is no safe mode. One that fails says why in its 500.
-- ``/api/system/info`` reaches out to nobody, and ``usage`` names the folders that this host has: uploads and logs.
+- ``/api/system/info`` reaches out to nobody, and ``usage`` names the folders that this host has: uploads,
+  timelapse and logs.
 - A log is downloaded where upstream redirects to it, its last 5 MB at the most; how much is logged is what the host
   was started with, so another level is 415, and so is a language pack, for there are no pages to translate.
 - ``/api/util/test`` asks with GET, HEAD or OPTIONS, follows no redirect and creates no folder; what upstream meets

@@ -7,6 +7,7 @@ Upstream: OctoPrint 1.11, docs/api/settings.rst.  `settings_tree` has the tree, 
 """
 
 import hashlib
+import shlex
 from collections.abc import Mapping
 from typing import Any, Final, TypeVar
 
@@ -34,6 +35,7 @@ from polyhost.services.handling import MachineOptions
 from polyhost.services.host import Host
 from polyhost.services.printer import Printer
 from polyhost.services.scripts import GcodeScripts
+from polyhost.services.system import Command
 from polyhost.services.templates import SNIPPETS
 from polyhost.web.answers import Encoded, encoded, no_content, not_modified, unchanged
 from polyhost.web.call import Call, truth_of
@@ -110,6 +112,7 @@ def tree_of(host: Host, printer: Printer, caller: Caller) -> tree.Tree:
             log_position_on_cancel=options.position_on_cancel,
             ack_max=wanted.window_lines or 1,
         ),
+        system=tree.System(actions=tuple(action_of(command) for command in host.system.actions(caller))),
         server=tree.Server(diskspace=tree.DiskSpace(warning=keep_free, critical=keep_free)),
         temperature=tree.Temperature(
             profiles=tuple(preset_of(preset) for preset in settings.get(section.Presets, printer).presets),
@@ -129,6 +132,13 @@ def scripts_of(host: Host, printer: Printer) -> dict[str, str]:
     there, own = host.scripts.get(printer), host.preferences.get(GcodeScripts, printer.slug)
     told = {name: text for name, text in there.scripts.items() if text or name in own.scripts}
     return told | {SNIPPETS + name: text for name, text in there.snippets.items()}
+
+
+def action_of(command: Command) -> tree.Action:
+    if command.is_divider:
+        return tree.Action(command.action)
+    words = shlex.join(command.words) if command.words else UNSET
+    return tree.Action(command.action, command.name, words, command.confirm or UNSET)
 
 
 def preset_of(preset: section.Preset) -> tree.Preset:

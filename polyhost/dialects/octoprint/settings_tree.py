@@ -168,8 +168,17 @@ class Temperature(_Camel, frozen=True, kw_only=True):
     send_automatically_after: int
 
 
+class Action(msgspec.Struct, frozen=True):
+    """A command of the owner's; a divider has no name.  `command` is told to those who may run it."""
+
+    action: str
+    name: str | UnsetType = UNSET
+    command: str | UnsetType = UNSET
+    confirm: str | UnsetType = UNSET
+
+
 class System(_Camel, frozen=True, kw_only=True):
-    actions: tuple[Unknown, ...] = ()
+    actions: tuple[Action, ...]
     events: Unknown = None
 
 
@@ -358,7 +367,7 @@ class Settable(_Camel, frozen=True, kw_only=True):
     serial: Serial
     server: Server
     slicing: Slicing = Slicing()
-    system: System = System()
+    system: System
     temperature: Temperature
     terminal_filters: tuple[Filter, ...]
 

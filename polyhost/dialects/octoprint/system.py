@@ -136,7 +136,14 @@ async def info(call: Call) -> SystemInfo:
 
 @routes.get("/api/system/usage", needs=Permission.SYSTEM)
 async def usage(call: Call) -> Usage:
-    return Usage({"logs": Space(*call.host.logs.free_space()), "uploads": Space(*call.host.files.free_space())})
+    host = call.host
+    return Usage(
+        {
+            "logs": Space(*host.logs.free_space()),
+            "timelapse": Space(*await host.timelapses.free_space()),
+            "uploads": Space(*host.files.free_space()),
+        }
+    )
 
 
 @routes.get("/api/system/startup", needs=Permission.SYSTEM)
