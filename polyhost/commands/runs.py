@@ -63,7 +63,7 @@ def with_bar(name: str, fraction: float, words: str, columns: int) -> str:
 def upload_file(client: Client, file: Path, folder: str) -> bytes:
     """Send one local file into the library, drawing how far it is; the host's answer."""
     if not file.is_file():
-        raise NotFound(f"{file} is a folder; name the files in it" if file.is_dir() else f"no file {file}")
+        raise NotFound(f"{file} is a folder, no file; name the files in it" if file.is_dir() else f"no file {file}")
     if not is_gcode(file.name):
         raise Unsupported(f"{file} is no G-code: its name ends in none of {', '.join(GCODE_SUFFIXES)}")
     total = file.stat().st_size

@@ -341,7 +341,7 @@ def test_users_and_keys(polyhost: Polyhost, host: Host) -> None:
         (["print", "nothing.gcode", "--on", "virtual-3"], 5, "nothing.gcode"),
         (["print", "nothing.gcode"], 2, "which printer?"),
         (["upload", "/nowhere/at-all.gcode"], 5, "no file"),
-        (["upload", "/"], 5, "no file"),
+        (["upload", "/"], 5, "/ is a folder"),
         (["upload", "/etc/hostname"], 2, "hostname"),
         (["print", "/etc/hostname", "--on", "virtual-3"], 2, "hostname"),
         (["files", "show", "nothing.gcode"], 5, "nothing.gcode"),
