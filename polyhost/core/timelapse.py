@@ -78,7 +78,7 @@ def checked_config(config: TimelapseConfig) -> TimelapseConfig:
         ("minDelay", config.min_delay_s, 0.01, MAX_WAIT_S),
     ):
         if not (math.isfinite(value) and least <= value <= most):
-            raise Malformed(f"{name} is invalid: {value}; {least:g} to {most:g} are possible")
+            raise Malformed(f"{name} is invalid: {value:g}; {least:g} to {most:g} are possible")
     return config
 
 

@@ -225,7 +225,7 @@ class Accounts:
         Who does not manage accounts changes their own, with the `current` one; what is given as that, must be right.
         """
         if not manages_accounts(by) and (by.name != name or by.is_guest or _is_bound(by)):
-            raise NotAllowed("this caller may not change that password")
+            raise NotAllowed(f"{by.name or 'a guest'} may not change that password")
         self.user(name)
         if current is not None or not manages_accounts(by):
             await self.prove(name, current or "", address)
@@ -289,7 +289,7 @@ class Accounts:
             user = administrators[0]
         user = user or by.name
         if _is_bound(by) or not (by.may(Permission.ACCOUNTS) or (by.name == user and not by.is_guest)):
-            raise NotAllowed(f"this caller may not make keys for {user!r}")
+            raise NotAllowed(f"{by.name or 'a guest'} may not make keys for {user!r}")
         owner = self.user(user)
         most = owner.role
         if by.role is not None and not by.may(Permission.ACCOUNTS):
@@ -333,7 +333,7 @@ class Accounts:
         """The same by the key itself; `NotAllowed` when it is none, or none of `by`'s."""
         key = self._keys.of_secret(secret)
         if key is None or not (manages_accounts(by) or key.user == by.name):
-            raise NotAllowed("this caller may not revoke that key")
+            raise NotAllowed(f"{by.name or 'a guest'} may not revoke that key")
         await self.revoke_key(key.id, by)
 
     # Inside

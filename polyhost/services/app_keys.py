@@ -164,7 +164,8 @@ class AppKeys:
         """
         self._bury()
         if by.is_guest or (by.key is not None and by.key.printers) or not by.may(Permission.CONTROL):
-            raise NotAllowed("this caller may not give keys to programs")
+            who = by.name or "a guest"
+            raise NotAllowed(f"{who} may not give keys to programs; operators may, by no key that is bound to printers")
         found = [(digest, asked) for digest, asked in self._open_to(by) if asked.request.id == request_id]
         if not found:
             raise NotFound(f"no program asks for a key under {request_id}")
