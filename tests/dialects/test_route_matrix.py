@@ -1,13 +1,19 @@
 """Every route of every dialect, asked by everybody: who may, may; who may not, learns nothing (S1, S2, S3)."""
 
+import asyncio
 import re
+from collections.abc import MutableMapping
+from pathlib import Path
+from typing import Any
 
 import pytest
 
+from polyhost.config import Printer as PrinterSettings
 from polyhost.core.user import MAY, Permission, Role
 from polyhost.dialects import native, octoprint
+from polyhost.services.accounts import LOCAL
 from polyhost.web.routes import Route
-from tests.web.hosting import Hosted
+from tests.web.hosting import Hosted, hosted
 
 SOCKETS = [socket for dialect in (octoprint.DIALECT, native.DIALECT) for socket in dialect.routes.sockets]
 ROUTES = [route for dialect in (octoprint.DIALECT, native.DIALECT) for route in dialect.routes.all]
@@ -146,3 +152,55 @@ async def test_json_of_another_shape_is_met(one: Hosted, body: str) -> None:
 def test_every_permission_is_needed_somewhere() -> None:
     unused = set(Permission) - {route.needs for route in ROUTES}
     assert not unused
+
+
+async def test_a_strangers_body_is_never_asked_for(one: Hosted) -> None:
+    """Not a byte of a gigabyte is read of somebody who may nothing (S2)."""
+
+    async def receive() -> MutableMapping[str, Any]:
+        raise AssertionError("the body was asked for")
+
+    for route in CLOSED:
+        answered: list[int] = []
+
+        async def send(message: MutableMapping[str, Any], answered: list[int] = answered) -> None:
+            answered += [message["status"]] if "status" in message else []
+
+        headers = [(b"content-type", b"application/json"), (b"content-length", b"1000000000")]
+        scope = {
+            "type": "http",
+            "method": route.method,
+            "scheme": "http",
+            "raw_path": path_of(route).encode(),
+            "query_string": b"",
+            "headers": headers,
+            "server": ("127.0.0.1", 8080),
+            "client": ("127.0.0.1", 9),
+        }
+        await one.application(scope, receive, send)
+        assert answered == [403], (route.method, route.path)
+
+
+async def test_a_key_that_ended_opens_nothing(one: Hosted) -> None:
+    clock = one.host.clock
+    _, ended = await one.host.accounts.add_key("root", Role.ADMINISTRATOR, "", (), clock.now() + 0.02, LOCAL)
+    while clock.now() <= one.host.accounts.keys(LOCAL)[-1].ends_at:  # type: ignore[operator]  # it has one
+        await asyncio.sleep(0.005)
+    async with one.client(ended) as client:
+        for route in CLOSED:
+            answer = await client.request(route.method, path_of(route))
+            assert answer.status_code == 403, (route.method, route.path)
+
+
+async def test_a_key_of_one_printer_opens_nothing_of_another(tmp_path: Path) -> None:
+    printers = (PrinterSettings("one", "virtual"), PrinterSettings("two", "virtual"))
+    async with hosted(tmp_path, printers=printers) as host:
+        async with host.client(await host.key_of(Role.ADMINISTRATOR, "two")) as client:
+            for route in octoprint.DIALECT.routes.all:
+                if route.needs is None or not route.about_printer:
+                    continue
+                answer = await client.request(
+                    route.method, f"/p/one{path_of(route)}", content=b"{}", headers={"Content-Type": "application/json"}
+                )
+                assert answer.status_code == 403, (route.method, route.path, answer.status_code)
+        assert not host.machines["one"].sent
