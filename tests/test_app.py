@@ -111,6 +111,13 @@ def start_printing(data: Path, tmp_path: Path) -> None:
     until(lambda: at(data, "printers", "show", "v", "--json").json["run"]["state"] == "printing", "the print")
 
 
+def test_the_only_printer_needs_no_name(data: Path, tmp_path: Path) -> None:
+    with serving(data, VIRTUAL):
+        start_printing(data, tmp_path)
+        assert at(data, "pause").code == 0
+        assert at(data, "cancel", "--yes").code == 0
+
+
 def test_a_new_host_is_closed_until_its_code_is_said(data: Path) -> None:
     with serving(data) as server, httpx.Client(base_url=server.url) as client:
         closed = client.get("/api/version")

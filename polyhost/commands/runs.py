@@ -31,6 +31,9 @@ _AWAY_S: Final = 30.0  # how long `follow` waits for a host that went away; the 
 _AGAIN_S: Final = 0.5
 
 PrinterName = Annotated[str, typer.Argument(help="The printer's slug.", metavar="PRINTER")]
+MaybePrinter = Annotated[
+    str | None, typer.Argument(help="The printer's slug; needed when there are several.", metavar="[PRINTER]")
+]
 Yes = Annotated[bool, typer.Option("--yes", help="Do not ask.")]
 
 
@@ -87,7 +90,7 @@ def upload_file(client: Client, file: Path, folder: str) -> bytes:
     return answer
 
 
-def chosen_printer(client: Client, on: str | None) -> str:
+def chosen_printer(client: Client, on: str | None, name_it: str = "name") -> str:
     """The printer named, or the only one there is; `NotFound` before anything is uploaded for it."""
     if on is not None:
         return client.fetch(PrinterView, f"/printers/{segment(on)}").slug
@@ -98,7 +101,7 @@ def chosen_printer(client: Client, on: str | None) -> str:
         case []:
             raise NotFound("this host has no printer; add one with `polyhost printers add`")
         case _:
-            raise Malformed(f"which printer? add --on with one of: {', '.join(slugs)}")
+            raise Malformed(f"which printer? {name_it} one of: {', '.join(slugs)}")
 
 
 def follow_run(client: Client, slug: str, run_id: str | None) -> RunView:
@@ -187,7 +190,7 @@ def print_(
     follow: Annotated[bool, typer.Option("--follow", help="Show the print until it ends.")] = False,
 ) -> None:
     """Print a file."""
-    slug = chosen_printer(client, on)
+    slug = chosen_printer(client, on, "add --on with")
     stored = file
     if Path(file).is_file():
         stored = decode(upload_file(client, Path(file), ""), FileView).path
@@ -201,18 +204,19 @@ def print_(
         ended_well(follow_run(client, slug, run.id))
 
 
-def follow(client: Client, printer: PrinterName) -> None:
+def follow(client: Client, printer: MaybePrinter = None) -> None:
     """Show the print of a printer until it ends.  Ctrl-C stops the showing, not the print."""
-    ended_well(follow_run(client, printer, None))
+    ended_well(follow_run(client, chosen_printer(client, printer), None))
 
 
-def pause(client: Client, printer: PrinterName) -> None:
+def pause(client: Client, printer: MaybePrinter = None) -> None:
     """Pause the print of a printer."""
-    _tell(client, client.post(f"/printers/{segment(printer)}/run/pause"), "pauses")
+    _tell(client, client.post(f"/printers/{segment(chosen_printer(client, printer))}/run/pause"), "pauses")
 
 
-def resume(client: Client, printer: PrinterName, yes: Yes = False) -> None:
+def resume(client: Client, printer: MaybePrinter = None, yes: Yes = False) -> None:
     """Go on with a paused print, or, after a look at what would be sent, with an interrupted one."""
+    printer = chosen_printer(client, printer)
     view = client.fetch(PrinterView, f"/printers/{segment(printer)}")
     if view.run is None or view.run.state is not RunState.INTERRUPTED:
         _tell(client, client.post(f"/printers/{segment(printer)}/run/resume"), "goes on")
@@ -228,8 +232,9 @@ def resume(client: Client, printer: PrinterName, yes: Yes = False) -> None:
     _tell(client, client.post(f"/runs/{run}/resume", {"script": plan.script}), "goes on")
 
 
-def cancel(client: Client, printer: PrinterName, yes: Yes = False) -> None:
+def cancel(client: Client, printer: MaybePrinter = None, yes: Yes = False) -> None:
     """Cancel the print of a printer."""
+    printer = chosen_printer(client, printer)
     run = client.fetch(PrinterView, f"/printers/{segment(printer)}").run
     if run is None or run.ended:
         raise NotNow(f"{printer} prints nothing")

@@ -363,6 +363,8 @@ def test_users_and_keys(polyhost: Polyhost, host: Host) -> None:
         (["printers", "list", "--key", "clé"], 2, "no API key"),
         (["no-such-command"], 2, ""),
         (["print"], 2, ""),
+        (["pause"], 2, "name one of: "),
+        (["cancel", "--yes"], 2, "name one of: "),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
