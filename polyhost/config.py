@@ -235,13 +235,6 @@ def check_printer(printer: Printer) -> None:
             raise Malformed(f"a number of {printer.slug!r} is below 0: {number}")
 
 
-_LISTED: Final[Mapping[str, type[msgspec.Struct]]] = {
-    "printers": Printer,
-    "profile": PrinterProfile,
-    "actions": Action,
-}
-
-
 def _nearest(tree: Mapping[str, Any], error: str) -> str:
     """ "; did you mean …?" for an error of msgspec's about an unknown field, else ""."""
     unknown = re.search(r"unknown field `(\w+)`(?: - at `\$\.?([^`]*)`)?", error)

@@ -1,7 +1,6 @@
 """How a machine is to be treated by whoever holds it, with or without a server."""
 
 from enum import Enum
-from typing import Final
 
 import msgspec
 
@@ -46,6 +45,3 @@ class Handling(msgspec.Struct, frozen=True):
     card: bool = True  # whether the machine's own card is used
     position_on_pause: bool = True  # whether a pause asks the firmware where it is
     position_on_cancel: bool = False  # whether a cancel does, which then waits for the moves under way
-
-
-DEFAULT: Final = Handling()

@@ -108,12 +108,6 @@ def flow(factor: float) -> str:
     return f"M221 S{_percent(factor)}"
 
 
-def fan(fraction: float) -> str:
-    if not 0 <= fraction <= 1:
-        raise Malformed(f"the fan turns at 0 to 1 of its speed, not at {fraction:g}")
-    return f"M106 S{round(fraction * 255)}" if fraction else "M107"
-
-
 def number(value: float) -> str:
     """At most four decimals, no exponent, no trailing zeros."""
     text = f"{value:.4f}".rstrip("0").rstrip(".")

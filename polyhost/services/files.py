@@ -76,7 +76,6 @@ class Files:
         self._records = records
         self._store = store
         self._bus = bus
-        self._clock = clock
         self._settings = settings
         self._reader = reader
         self._tree = Tree(clock)

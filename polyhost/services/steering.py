@@ -85,10 +85,6 @@ class Steering:
         by.require(Permission.CONTROL, p.slug)
         await _tell(p, [commands.flow(factor)])
 
-    async def set_fan(self, p: Printer, fraction: float, by: Caller) -> None:
-        by.require(Permission.CONTROL, p.slug)
-        await _tell(p, [commands.fan(fraction)])
-
 
 async def _tell(p: Printer, lines: Sequence[str], *, moves: bool = False) -> None:
     _must_be_operational(p)

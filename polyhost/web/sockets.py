@@ -164,9 +164,8 @@ class Socket:
 class Seat:
     """One place among the sockets, given back when its ``with`` block ends."""
 
-    def __init__(self, seats: "Seats", address: str) -> None:
+    def __init__(self, seats: "Seats") -> None:
         self._seats = seats
-        self._address = address
 
     def __enter__(self) -> Self:
         return self
@@ -196,7 +195,7 @@ class Seats:
             raise Crowded(f"{self._in_all} sockets are open, which is the limit")
         if bounded and self._by_address[address] >= self._of_address:
             raise Crowded(f"{address} has {self._of_address} sockets open, which is the limit")
-        seat = Seat(self, address)
+        seat = Seat(self)
         self._taken[seat] = address
         self._by_address[address] += 1
         return seat

@@ -1,36 +1,18 @@
 """`polyhost webcams`, against a camera on loopback."""
 
-import http.server
-import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from tests.commands.conftest import Ran
-from tests.services.cameras import jpeg
-
-
-class _Camera(http.server.BaseHTTPRequestHandler):
-    def do_GET(self) -> None:
-        self.send_response(200)
-        self.end_headers()
-        self.wfile.write(jpeg())
-
-    def log_message(self, *_: Any) -> None:
-        pass
+from tests.services.cameras import camera_in_a_thread, jpeg
 
 
 @pytest.fixture
 def camera_url() -> Iterator[str]:
-    server = http.server.HTTPServer(("127.0.0.1", 0), _Camera)
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    yield f"http://127.0.0.1:{server.server_address[1]}/shot.jpg"
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    with camera_in_a_thread() as url:
+        yield url
 
 
 def test_a_webcam_is_added_looked_through_and_removed(

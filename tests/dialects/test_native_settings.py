@@ -1,27 +1,15 @@
 """What may be set of a printer through our own API."""
 
 from collections.abc import AsyncIterator
-from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 
-from polyhost.config import Printer as PrinterSettings
 from polyhost.core.user import Role
-from polyhost.services.accounts import LOCAL
-from tests.web.hosting import Hosted, hosted
+from tests.web.hosting import Hosted
 
 PRINTER = "/native/v1/printers/one"
-
-
-@pytest.fixture
-async def own(tmp_path: Path) -> AsyncIterator[Hosted]:
-    """A host whose printer was added by a person, so that nothing about it is locked."""
-    async with hosted(tmp_path, printers=()) as host:
-        await host.host.printers.add(PrinterSettings("one", "serial", port="/dev/ttyUSB77"), LOCAL)
-        await host.machine.connect()
-        yield host
 
 
 @pytest.fixture
@@ -31,9 +19,9 @@ async def client(own: Hosted) -> AsyncIterator[httpx.AsyncClient]:
 
 
 async def test_a_printer_is_renamed_and_its_link_is_set(own: Hosted, client: httpx.AsyncClient) -> None:
-    answer = await client.patch(PRINTER, json={"name": "Ender", "baud": 115200, "window_lines": 4})
+    answer = await client.patch(PRINTER, json={"name": "Ender", "baud": 250000, "window_lines": 4})
     assert (answer.status_code, answer.json()["name"]) == (200, "Ender")
-    assert (own.machine.link.port, own.machine.link.baud, own.machine.link.window_lines) == ("/dev/ttyUSB77", 115200, 4)
+    assert (own.machine.link.port, own.machine.link.baud, own.machine.link.window_lines) == ("/dev/ttyUSB77", 250000, 4)
 
 
 @pytest.mark.parametrize(

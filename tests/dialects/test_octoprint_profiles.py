@@ -1,18 +1,15 @@
 """``/api/printerprofiles`` and what ``/api/connection`` does with them, as a live 1.11.8 answers."""
 
 from collections.abc import AsyncIterator
-from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 
-from polyhost.config import Printer as PrinterSettings
 from polyhost.core.printer import Axis, PrinterProfile
 from polyhost.core.user import Role
 from polyhost.dialects.octoprint.profiles import merged_profile, shape_of
-from polyhost.services.accounts import LOCAL
-from tests.web.hosting import Hosted, hosted
+from tests.web.hosting import Hosted
 
 PATH = "/api/printerprofiles"
 DEFAULT: dict[str, Any] = {
@@ -44,15 +41,6 @@ DEFAULT: dict[str, Any] = {
         axis: {"speed": speed, "inverted": False} for axis, speed in (("x", 6000), ("y", 6000), ("z", 200), ("e", 300))
     },
 }
-
-
-@pytest.fixture
-async def own(tmp_path: Path) -> AsyncIterator[Hosted]:
-    """A host whose printer was added by a person, so that nothing about it is locked."""
-    async with hosted(tmp_path, printers=()) as host:
-        await host.host.printers.add(PrinterSettings("one", "virtual"), LOCAL)
-        await host.machine.connect()
-        yield host
 
 
 @pytest.fixture

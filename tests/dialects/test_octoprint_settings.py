@@ -13,7 +13,6 @@ from polyhost.core.controls import MAX_CONTROLS, MAX_DEPTH
 from polyhost.core.handling import OnError
 from polyhost.core.user import Role
 from polyhost.dialects.octoprint.settings import hash_of, laid_over
-from polyhost.services.accounts import LOCAL
 from polyhost.services.settings import MAX_PRESETS
 from tests.dialects.test_octoprint_push import app
 from tests.web.hosting import Hosted, hosted
@@ -40,15 +39,6 @@ CONTROLS: list[dict[str, Any]] = [
     {"name": "Here", "regex": "X:([0-9.]+)", "template": "X={0}", "default": "unknown"},
     {"name": "Script", "script": "mine", "javascript": "alert(1)", "enabled": "true"},
 ]
-
-
-@pytest.fixture
-async def own(tmp_path: Path) -> AsyncIterator[Hosted]:
-    """A host whose printer was added by a person, so that nothing about it is locked."""
-    async with hosted(tmp_path, printers=()) as host:
-        await host.host.printers.add(PrinterSettings("one", "serial", port="/dev/ttyUSB77", baud=115200), LOCAL)
-        await host.machine.connect()
-        yield host
 
 
 @pytest.fixture

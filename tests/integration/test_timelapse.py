@@ -1,7 +1,5 @@
 """A real server records a print of a virtual printer, is killed in the middle, and makes the movie in the end."""
 
-import http.server
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -9,32 +7,17 @@ from typing import Any
 import pytest
 
 from tests.integration.processes import Host, host, until
-from tests.services.cameras import jpeg
+from tests.services.cameras import camera_in_a_thread
 
 # At 20 times a machine's pace: it rests for 24 s in all, and homes in less than one.
 SLOW = b"G28\n" + b"G1 X10 F6000\nG4 P8000\nG1 X20\nG4 P8000\n" * 30
 VIRTUAL = '[[printers]]\nslug = "mk3"\ndriver = "virtual"\nspeed = 20\n'
 
 
-class _Camera(http.server.BaseHTTPRequestHandler):
-    def do_GET(self) -> None:
-        self.send_response(200)
-        self.end_headers()
-        self.wfile.write(jpeg())
-
-    def log_message(self, *_: Any) -> None:
-        pass
-
-
 @pytest.fixture
 def camera_url() -> Iterator[str]:
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), _Camera)
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    yield f"http://127.0.0.1:{server.server_address[1]}/shot.jpg"
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    with camera_in_a_thread() as url:
+        yield url
 
 
 def unrendered(running: Host) -> list[dict[str, Any]]:

@@ -2,12 +2,39 @@
 
 import asyncio
 import contextlib
+import http.server
 import io
-from collections.abc import AsyncIterator, Awaitable, Callable
+import threading
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from typing import Any
 
 from PIL import Image
 
 Answers = Callable[[bytes, asyncio.StreamWriter], Awaitable[None]]
+
+
+class _StillCamera(http.server.BaseHTTPRequestHandler):
+    def do_GET(self) -> None:
+        self.send_response(200)
+        self.end_headers()
+        self.wfile.write(jpeg())
+
+    def log_message(self, *_: Any) -> None:
+        pass
+
+
+@contextlib.contextmanager
+def camera_in_a_thread() -> Iterator[str]:
+    """The address of a camera's picture, `jpeg()`, for processes to ask for."""
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), _StillCamera)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_address[1]}/shot.jpg"
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
 
 
 def jpeg(shade: int = 90, size: tuple[int, int] = (64, 48)) -> bytes:
