@@ -26,6 +26,7 @@ GOING_AWAY: Final = 1001
 MAX_FRAMES: Final = 200  # of a client, at once
 FRAMES_S: Final = 20.0  # and as many more in a second
 _MAX_UNREAD: Final = 1 << 20  # answers to pings of a client that never reads
+_COUNTS_AS_ONE: Final = 8192  # bytes
 _SLICE: Final = 4096  # bytes that are read before it is looked at how many frames they were
 
 
@@ -87,9 +88,10 @@ class SocketConnection(WebSocketsSansIOProtocol):
                 self.transport.abort()
 
     def handle_events(self) -> None:
-        """Frames of every kind count: thousands of small ones would hold up all others (S6)."""
+        """Frames of every kind count, and 8 KiB of a large one as one: many would hold up all others (S6)."""
         now = self.loop.time()
-        self._credit = min(MAX_FRAMES, self._credit + (now - self._credited_at) * FRAMES_S) - len(self.conn.events)
+        spent = max(len(self.conn.events), _SLICE / _COUNTS_AS_ONE)
+        self._credit = min(MAX_FRAMES, self._credit + (now - self._credited_at) * FRAMES_S) - spent
         self._credited_at = now
         if self._credit < 0:
             self.end(POLICY, f"more than {MAX_FRAMES} messages at once")

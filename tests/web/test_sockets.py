@@ -383,3 +383,15 @@ async def test_a_client_that_talks_at_leisure_is_heard(served: Served, monkeypat
                 assert str(await socket.recv()).endswith(":x")
         await socket.send("x" * 900_000)
         assert len(await socket.recv()) > 900_000
+
+
+async def test_a_flood_of_large_messages_is_cut_short(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(socket_connection, "FRAMES_S", 0.0)
+    heard = 0
+    with contextlib.suppress(ConnectionClosed):
+        async with connect(f"{served.sockets}/echo", max_size=None) as socket:
+            while heard < 4:
+                await socket.send("x" * 900_000)
+                assert len(await socket.recv()) > 900_000
+                heard += 1
+    assert heard == 1
