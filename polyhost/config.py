@@ -19,6 +19,7 @@ from polyhost.core.printer import PrinterProfile, checked_profile
 
 MAX_COMMAND_S: Final = 3600.0
 DIVIDER: Final = "divider"
+_KEPT_FREE: Final = 0.02
 
 
 class _Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -88,6 +89,10 @@ class Uploads(_Section, frozen=True):
     max_bytes: int = 1 << 30  # bytes of one upload
     max_at_once: int = 8  # uploads under way together; one more is refused
     keep_free_bytes: int = 500_000_000  # bytes of disk that uploads leave free (or 2 %, whichever is less)
+
+    def kept_free(self, total_bytes: int) -> int:
+        """Bytes that uploads leave free of a disk that has so many."""
+        return min(self.keep_free_bytes, int(total_bytes * _KEPT_FREE))
 
 
 class System(_Section, frozen=True):

@@ -34,7 +34,6 @@ __all__ = ["FileUser", "Files", "Folder", "Reader", "Upload"]
 log = logging.getLogger(__name__)
 
 IDLE_READER_S: Final = 60.0
-_KEPT_FREE: Final = 0.02
 
 T = TypeVar("T")
 
@@ -86,7 +85,6 @@ class Files:
         self._unread: dict[str, None] = {}
         self._unanalysed: dict[str, None] = {}
         self._work = asyncio.Event()
-        self._was_read = asyncio.Event()
 
     async def load(self) -> None:
         """Bring the database and the disk to agree, as the server's last end or other hands left them."""
@@ -193,16 +191,6 @@ class Files:
         """A picture and its content type."""
         image = await self.in_thread(self._store.thumbnail, checked_name(digest))
         return image, "image/png" if image.startswith(b"\x89PNG") else "image/jpeg"
-
-    async def wait_for_metadata(self, path: str, timeout_s: float) -> File:
-        """The file, as soon as its header was read or `timeout_s` is over."""
-        try:
-            async with asyncio.timeout(timeout_s):
-                while (file := self.get(path)).metadata is None and file.path in self._unread:
-                    await self._was_read.wait()
-        except TimeoutError:
-            pass
-        return self.get(path)
 
     def touch(self) -> None:
         """Something that is shown with the files changed."""
@@ -389,7 +377,7 @@ class Files:
 
     def _check_space(self, size_bytes: int) -> None:
         free, total = self._store.free_space()
-        kept = min(self._settings.keep_free_bytes, int(total * _KEPT_FREE))
+        kept = self._settings.kept_free(total)
         if free - size_bytes < kept:
             raise NoSpace(
                 f"{free} bytes are free; {size_bytes} more would leave less than the {kept} that are kept free"
@@ -512,7 +500,6 @@ class Files:
             return
         finally:
             is_same = self._was_read_as(file, self._unread)
-            self._tell_waiting()
         if is_same:
             self._tree.put(msgspec.structs.replace(self.get(path), metadata=metadata))
             self._announce(FileAnalysed(path, whole=False))
@@ -544,10 +531,6 @@ class Files:
             await change
         except (NoSpace, NotNow) as error:
             log.warning("what reading a file showed is not written; it will be read again: %s", error)
-
-    def _tell_waiting(self) -> None:
-        self._was_read.set()
-        self._was_read = asyncio.Event()
 
 
 def _needs(by: Caller, permission: Permission) -> None:

@@ -55,7 +55,6 @@ from polyhost.services.webcams import Webcams
 log = logging.getLogger(__name__)
 
 _LEFT_TO_UPLOADS: Final = 2  # times what uploads keep free is left by pictures
-_KEPT_FREE: Final = 0.02
 _LOOK_AGAIN_S: Final = 30.0
 _NOTHING: Final = ("", "")
 
@@ -320,7 +319,7 @@ class Timelapses:
 
     async def _check_space(self) -> None:
         free, total = await self.free_space()
-        kept = _LEFT_TO_UPLOADS * min(self._uploads.keep_free_bytes, int(total * _KEPT_FREE))
+        kept = _LEFT_TO_UPLOADS * self._uploads.kept_free(total)
         if free < kept:
             raise NoSpace(f"{free} bytes are free; timelapses leave {kept} to everything else")
 

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from polyhost.config import Config, Uploads
 from polyhost.core.errors import Malformed, NoSpace, NotAllowed, NotFound, NotNow, TooLarge, TooMany
 from polyhost.core.events import FileAdded, FileAnalysed, FileMoved, FolderAdded, FolderRemoved
-from polyhost.core.file import Analysis, LayerIndex, Metadata, Thumbnail
+from polyhost.core.file import Analysis, File, LayerIndex, Metadata, Thumbnail
 from polyhost.core.user import GUEST
 from tests.services.world import ADMIN, OPERATOR, UPLOADER, VIEWER, World, living, until
 
@@ -25,6 +25,12 @@ LAYERS = LayerIndex((0, 2), (0.2, 0.4), (0.0, 5.0), 10.0)
 
 def listed(world: World) -> dict[str, str]:
     return {file.path: file.sha256 for file in world.files.tree().all_files()}
+
+
+async def read(world: World, path: str) -> File:
+    """The file, once its header was read."""
+    await until(lambda: world.files.get(path).metadata is not None)
+    return world.files.get(path)
 
 
 def on_disk(world: World) -> dict[str, str]:
@@ -306,14 +312,12 @@ async def test_headers_are_read_before_whole_files(world: World) -> None:
     world.reader.analyses = {"a.gcode": analysis, "b.gcode": Malformed("garbage")}
     with world.bus.listen() as heard:
         await asyncio.gather(world.upload("a.gcode"), world.upload("b.gcode"), world.upload("notes.txt"))
-        file = await world.files.wait_for_metadata("a.gcode", 5.0)
-        assert file.metadata is not None
-        assert file.metadata.slicer == "Cura"
-        assert (await world.files.wait_for_metadata("b.gcode", 5.0)).metadata is None
+        assert (await read(world, "a.gcode")).metadata == Metadata(slicer="Cura", thumbnails=(thumbnail,))
         async for notice in heard:
             if notice == FileAnalysed("a.gcode", whole=True):
                 break
-    assert (await world.files.wait_for_metadata("notes.txt", 5.0)).metadata is None
+    assert world.files.get("b.gcode").metadata is None
+    assert world.files.get("notes.txt").metadata is None
     assert world.files.get("a.gcode").analysis == analysis.outline()
     assert await world.files.analysis("a.gcode") == analysis
     assert await world.files.thumbnail(thumbnail.digest) == (picture, "image/png")
@@ -337,7 +341,7 @@ async def test_a_file_replaced_while_it_is_read_is_read_again(tmp_path: Path) ->
         await reading.wait()
         await world.upload("a.gcode", b"new")
         go_on.set()
-        file = await world.files.wait_for_metadata("a.gcode", 5.0)
+        file = await read(world, "a.gcode")
         assert file.metadata == Metadata(slicer="new")
 
 
@@ -348,7 +352,7 @@ async def test_everything_is_there_after_a_restart(tmp_path: Path) -> None:
     async with living(World(tmp_path)) as world:
         await world.upload("a/b.gcode", b"b")
         await world.files.make_folder("empty", ADMIN)
-        before = (await world.files.wait_for_metadata("a/b.gcode", 5.0)), listed(world)
+        before = (await read(world, "a/b.gcode")), listed(world)
     async with living(World(tmp_path)) as world:
         assert (world.files.get("a/b.gcode"), listed(world)) == before
         assert world.files.folder("empty").files == {}
@@ -399,7 +403,7 @@ async def test_pictures_of_files_that_are_gone_go_at_the_next_start(tmp_path: Pa
         world.reader.pictures = {"ab": b"1"}
         world.reader.found["a.gcode"] = Metadata(thumbnails=(Thumbnail(1, 1, "png", 1, "ab"),))
         await world.upload("a.gcode")
-        await world.files.wait_for_metadata("a.gcode", 5.0)
+        await read(world, "a.gcode")
     async with living(World(tmp_path)) as world:
         assert await world.files.thumbnail("ab") == (b"1", "image/jpeg")
         await world.files.delete("a.gcode", ADMIN)

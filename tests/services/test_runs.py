@@ -425,7 +425,7 @@ async def test_progress_says_where_its_time_is_from(ready: World) -> None:
     assert ready.runs.progress(p).fraction_done == 0.25
     ready.reader.found["b.gcode"] = Metadata(estimated_time=1000.0)
     await ready.upload("b.gcode", b"G1\n" * 100)
-    await ready.files.wait_for_metadata("b.gcode", 5.0)
+    await until(lambda: ready.files.get("b.gcode").metadata is not None)
     await ready.runs.select(p, "b.gcode", OPERATOR)
     assert ready.runs.progress(p).fraction_done is None
     await ready.runs.start(p, None, OPERATOR)
