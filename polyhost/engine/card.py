@@ -45,6 +45,7 @@ LOOKS: Final = 3  # at the list, before a try counts as gone wrong
 LOOK_EVERY_S: Final = 10.0  # whether somebody prints from the card at the machine
 LONG_NAMES: Final = ("LONG_FILENAME", "EXTENDED_M20")
 _BATCH: Final = 256  # lines
+_LONGEST_LINE: Final = 97  # bytes that most firmware writes of one, with its end
 # Within a file these would end the writing of it, or act on the machine at once; those that only ask are left out.
 _NOT_INTO_A_FILE: Final = re.compile(rb"M29(?!\d)|^\s*(?:N\d+\s*)?M(?:28|112)(?!\d)")
 _QUESTIONS: Final = re.compile(rb"(?:N\d+\s*)?M(?:105|110)(?!\d)")
@@ -88,6 +89,7 @@ class _Transfer:
         self.file = file
         self.began = now
         self.tries = 0
+        self.damaged_before = 0
         self.start(now)
 
     def start(self, now: float) -> None:
@@ -104,9 +106,18 @@ class _Transfer:
         self.sent_bytes = 0
         self.looks = 0  # at the list, for what was written
 
-    def is_whole(self, size_bytes: int | None) -> bool:
-        """Whether a file of so many bytes may be it: firmware ends lines with one byte or with two."""
-        return size_bytes in (None, self.written_bytes + self.fed, self.written_bytes + 2 * self.fed)
+    def is_whole(self, size_bytes: int | None, damaged: int) -> bool:
+        """Whether a file of so many bytes is it, after so many lines were `damaged` on their way.
+
+        Each numbered line is in it once.  Marlin writes nothing without a number; firmware that does may have a line
+        in it besides, as it came without its N, and the file is longer by that.  Lines end with one byte or with two,
+        so a longer file may be that as well: not if what was damaged could make up for it.  A firmware that tells no
+        size is believed if nothing was damaged.
+        """
+        one = self.written_bytes + self.fed
+        if size_bytes is None:
+            return not damaged
+        return size_bytes == one or (size_bytes == one + self.fed and damaged * _LONGEST_LINE < self.fed)
 
 
 class Card:
@@ -260,6 +271,7 @@ class Card:
         if transfer is None:
             return
         self._failure = ""
+        transfer.damaged_before = self._damaged
         self._conversation.session.start_numbering()
         self._conversation.say([b"M28 " + transfer.order.name.encode()])
         if transfer.tries == 1:
@@ -338,7 +350,7 @@ class Card:
             return
         transfer.looks += 1
         file = found_on(self.files, transfer.order.name)
-        if file is not None and transfer.is_whole(file.size_bytes):
+        if file is not None and transfer.is_whole(file.size_bytes, self._damaged - transfer.damaged_before):
             self.unfinished = ""
             self._end_transfer("done")
             self._holder.transfer_changed()
@@ -350,6 +362,12 @@ class Card:
         else:
             size = "missing" if file is None else f"{file.size_bytes} bytes long"
             self.give_up(f"what was written to the card is {size}: the link damages what is sent; look at the cable")
+
+    @property
+    def _damaged(self) -> int:
+        """How often a line may have arrived as something else, since the port was opened."""
+        session = self._conversation.session
+        return session.damaged + session.resends
 
     def _once_more(self, transfer: _Transfer) -> None:
         session = self._conversation.session

@@ -8,14 +8,17 @@ from pathlib import Path
 import pytest
 
 from polyhost.core.errors import LinkLost, NoSpace
+from polyhost.core.events import CommandSuppressed
+from polyhost.core.handling import DEFAULT, Handling
 from polyhost.core.job import RunState
-from polyhost.core.printer import PrinterState
+from polyhost.core.printer import PrinterProfile, PrinterState
 from polyhost.engine import conversation
 from polyhost.engine.heaters import NOBODY_S
 from polyhost.engine.journal import Entry, Journal, Kept, PrinterRecord
 from polyhost.engine.links import SimulatedPort
 from polyhost.engine.machine import Machine
 from polyhost.engine.messages import MachineSettings, VirtualLink
+from polyhost.firmware.marlin.simulator.board import Board
 from tests.drivers.rigs import moves, order_of
 from tests.engine.hubs import MovedClock, SilentHub
 
@@ -45,13 +48,15 @@ class HeldJournal(Journal):
 
 
 class Stage:
-    """A machine on the simulator, which takes no time."""
+    """A machine on the simulator, which takes no time unless it is given a `speed`."""
 
-    def __init__(self, journal: HeldJournal, *, idle_off_s: float = 1800.0) -> None:
+    def __init__(
+        self, journal: HeldJournal, *, idle_off_s: float = 1800.0, speed: float = 0.0, handling: Handling = DEFAULT
+    ) -> None:
         self.clock = MovedClock()
         self.hub = SilentHub()
         self.journal = journal
-        settings = MachineSettings(VirtualLink(speed=0), idle_off_s=idle_off_s)
+        settings = MachineSettings(VirtualLink(speed=speed), idle_off_s=idle_off_s, handling=handling)
         self.machine = Machine("one", PrinterRecord(settings, wanted=True), journal, self.hub, self.clock)
         self.executed: list[str] = []
 
@@ -68,15 +73,21 @@ class Stage:
         await sending
 
     @property
-    def targets(self) -> dict[str, float | None]:
+    def board(self) -> Board:
         link = self.machine.connection.link
         assert isinstance(link, SimulatedPort)
-        return {name: heater.target for name, heater in link.simulator.board.heaters().items()}
+        return link.simulator.board
+
+    @property
+    def targets(self) -> dict[str, float | None]:
+        return {name: heater.target for name, heater in self.board.heaters().items()}
 
 
 @contextlib.asynccontextmanager
-async def staged(**settings: float) -> AsyncIterator[Stage]:
-    stage = Stage(HeldJournal(), **settings)
+async def staged(
+    *, idle_off_s: float = 1800.0, speed: float = 0.0, handling: Handling = DEFAULT
+) -> AsyncIterator[Stage]:
+    stage = Stage(HeldJournal(), idle_off_s=idle_off_s, speed=speed, handling=handling)
     keeping = asyncio.create_task(stage.machine.connection.run())
     try:
         await stage.until(lambda: stage.machine.connection.state is PrinterState.READY)
@@ -289,3 +300,83 @@ async def test_nothing_goes_out_behind_a_line_that_ends_the_run(
             await turns(stage)
         assert len(broken) == 1
         assert not any(line.startswith("G1") for line in stage.executed)
+
+
+async def test_a_print_that_was_started_at_the_machines_display_is_not_cooled() -> None:
+    async with staged(speed=20) as stage:
+        machine, card = stage.machine, stage.board.card
+        await stage.until(lambda: machine.card.ready)
+        card.put("PART.GCO", b"M104 S200\n" + b"".join(b"G1 X%d F600\n" % (5 * (n % 2)) for n in range(20_000)))
+        card.select("PART.GCO")
+        card.printing = True
+        await machine.send(["M105"])
+        await stage.until(lambda: stage.journal.asked)  # it is seen to be hot, whoever heated it
+        stage.journal.answer()
+        machine.every_second(stage.clock.monotonic())
+        await stage.until(lambda: machine.card.prints_by_itself)
+        machine.cool_if_idle(stage.clock.monotonic() + 100_000)
+        await turns(stage)
+        assert stage.targets["tool0"] == 200
+        card.printing = False
+        machine.every_second(stage.clock.monotonic() + 20)
+        await stage.until(lambda: not machine.card.prints_by_itself)
+        assert stage.targets["tool0"] == 200  # there was somebody a moment ago
+        machine.cool_if_idle(stage.clock.monotonic() + 100_000)
+        await stage.until(lambda: stage.targets["tool0"] == 0)
+
+
+async def test_a_script_that_heats_when_the_link_opens_is_known_and_cooled() -> None:
+    async with staged(handling=Handling(after_connect=("M104 S200", "M117 warm"))) as stage:
+        await stage.until(lambda: stage.journal.asked)
+        assert stage.targets["tool0"] == 0  # the disk comes first
+        stage.journal.answer()
+        await stage.until(lambda: stage.targets["tool0"] == 200)
+        kept = [entry for entry in stage.journal.entries if isinstance(entry, Kept)]
+        assert kept[-1].record.hot
+        stage.clock.ahead_s += 1801
+        stage.machine.every_second(stage.clock.monotonic())
+        await stage.until(lambda: stage.targets["tool0"] == 0)
+        await stage.until(lambda: not stage.machine.hot)
+
+
+async def test_a_script_that_heats_when_the_link_closes_leaves_it_cold() -> None:
+    async with staged(handling=Handling(before_disconnect=("M140 S60", "M117 bye"))) as stage:
+        board = stage.board
+        closing = asyncio.create_task(stage.machine.disconnect())
+        await stage.until(lambda: stage.journal.asked)
+        stage.journal.answer()
+        await closing
+        said = [line for line in stage.executed if line not in {"M105", "M20", "M20 L", "M20 L T", "M21", "M27"}]
+        assert said == ["M140 S60", "M117 bye", "M104 S0", "M140 S0"]
+        assert not any(heater.target for heater in board.heaters().values())
+        assert not stage.machine.hot
+
+
+async def test_a_tool_change_in_a_script_of_a_tool_change_begins_no_other() -> None:
+    handling = Handling(
+        PrinterProfile(extruders=2), before_tool_change=("M117 {old}-{new}", "T{new}"), after_tool_change=("T1", "M84")
+    )
+    async with staged(handling=handling) as stage:
+        await stage.machine.send(["T1", "T1", "T0"])
+        script = ["M117 0-1", "T1", "T1", "T1", "M84"]
+        again = ["M117 1-0", "T0", "T0", "T1", "M84"]
+        await stage.until(lambda: len(stage.executed) >= 11)
+        assert stage.executed == [*script, "T1", *again]
+
+
+async def test_what_a_script_may_not_say_is_left_out_and_told() -> None:
+    script = ("@pause", "M0", "M104 S999", "M117 said")
+    async with staged(handling=Handling(after_connect=script)) as stage:
+        suppressed = [event.command for event in stage.hub.events if isinstance(event, CommandSuppressed)]
+        assert suppressed == ["@pause", "M0", "M104 S999"]
+        await stage.machine.send(["M117 later"])
+        await stage.until(lambda: "M117 later" in stage.executed)
+        assert not {"M0", "M104 S999", "@pause"} & {*stage.executed}
+
+
+async def test_a_script_with_an_emergency_stop_stops_the_machine() -> None:
+    async with staged(handling=Handling(PrinterProfile(extruders=2), before_tool_change=("M112",))) as stage:
+        await stage.heat("M104 S200")
+        await stage.machine.send(["T1"])
+        await stage.until(lambda: stage.machine.connection.state is PrinterState.FAULTED)
+        assert not any(stage.targets.values())

@@ -14,6 +14,7 @@ from polyhost.firmware.marlin.simulator.faults import Misfortune
 MAX_BACKLOG_BYTES: Final = 1 << 16  # where the link holds back what does not fit
 REFUSED_SHARE: Final = 0.1  # of the lines, while a number of refusals is being used up
 
+_ENDS_WRITING: Final = re.compile(rb"M29(?!\d)")
 _NUMBERED: Final = re.compile(rb"N\s*(-?\d*)\s*(.*)", re.DOTALL)
 
 
@@ -79,6 +80,9 @@ class Intake:
             if line[:1].isspace():
                 line = line.lstrip()
             if line[:1] != b"N":
+                if board.card.writing and line and not _ENDS_WRITING.search(line):
+                    self._ask_again("No Checksum with line number")  # what has no number gets into no file
+                    continue
                 # Without a number a checksum is not looked at.
                 body = line.partition(b"*")[0].strip()
                 if body:
