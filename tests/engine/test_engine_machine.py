@@ -9,7 +9,7 @@ import pytest
 
 from polyhost.core.errors import LinkLost, NoSpace
 from polyhost.core.events import CommandSuppressed
-from polyhost.core.handling import DEFAULT, Handling
+from polyhost.core.handling import Handling
 from polyhost.core.job import RunState
 from polyhost.core.printer import PrinterProfile, PrinterState
 from polyhost.engine import conversation
@@ -21,6 +21,8 @@ from polyhost.engine.messages import MachineSettings, VirtualLink
 from polyhost.firmware.marlin.simulator.board import Board
 from tests.drivers.rigs import moves, order_of
 from tests.engine.hubs import MovedClock, SilentHub
+
+AS_IT_IS = Handling()
 
 
 class HeldJournal(Journal):
@@ -51,7 +53,7 @@ class Stage:
     """A machine on the simulator, which takes no time unless it is given a `speed`."""
 
     def __init__(
-        self, journal: HeldJournal, *, idle_off_s: float = 1800.0, speed: float = 0.0, handling: Handling = DEFAULT
+        self, journal: HeldJournal, *, idle_off_s: float = 1800.0, speed: float = 0.0, handling: Handling = AS_IT_IS
     ) -> None:
         self.clock = MovedClock()
         self.hub = SilentHub()
@@ -85,7 +87,7 @@ class Stage:
 
 @contextlib.asynccontextmanager
 async def staged(
-    *, idle_off_s: float = 1800.0, speed: float = 0.0, handling: Handling = DEFAULT
+    *, idle_off_s: float = 1800.0, speed: float = 0.0, handling: Handling = AS_IT_IS
 ) -> AsyncIterator[Stage]:
     stage = Stage(HeldJournal(), idle_off_s=idle_off_s, speed=speed, handling=handling)
     keeping = asyncio.create_task(stage.machine.connection.run())
