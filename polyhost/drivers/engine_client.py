@@ -113,7 +113,7 @@ class EngineClient:
             who = f"holds {request.printer}" if hasattr(request, "printer") else "is attached"
             raise NotNow(
                 f"the engine that {who} is of an earlier version; "
-                "this works once what it prints has ended and it was replaced"
+                "this works once nothing that it holds prints or has a heater on, for then it is replaced"
             )
         id = next(self._ids)
         asked: asyncio.Future[m.Done] = asyncio.get_running_loop().create_future()
