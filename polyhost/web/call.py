@@ -48,6 +48,10 @@ class Kit:
     is_shared: Callable[[str], bool]
 
 
+OWN_PRINTER: Final = "own printer"
+"""In the state of an ASGI scope: the slug of the printer that the port was opened for."""
+
+
 class Call:
     """A request whose caller is known.
 
@@ -114,6 +118,10 @@ class Call:
         return self.prefixed or self._by_port() or self._by_name()
 
     def _by_port(self) -> str | None:
+        """The printer that the port is for: never another when that one has gone, and the port is about to."""
+        opened_for: str | None = self.scope.get("state", {}).get(OWN_PRINTER)
+        if opened_for is not None:
+            return opened_for
         server = self.scope.get("server")
         if server is None or not server[1]:
             return None

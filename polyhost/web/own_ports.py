@@ -9,6 +9,7 @@ from polyhost.core.errors import NotAllowed, NotNow
 from polyhost.core.events import PreferencesChanged, PrinterAdded, PrinterRemoved
 from polyhost.services.bus import Bus
 from polyhost.services.printers import Printers
+from polyhost.web.call import OWN_PRINTER
 from polyhost.web.listening import listen
 from polyhost.web.server import Server
 
@@ -61,5 +62,5 @@ class OwnPorts:
             self._refused[slug] = port
             return
         self._refused.pop(slug, None)
-        await self._server.open(listening)
+        await self._server.open(listening, {OWN_PRINTER: slug})
         self.opened[slug] = port

@@ -82,11 +82,14 @@ class Server(uvicorn.Server):
             for listening in (*sockets, *(opened for _, opened in self._opened.values())):
                 listening.close()
 
-    async def open(self, listening: socket.socket) -> None:
-        """Answer on one more socket, while `answer` goes on; closed with it, or by `close`."""
+    async def open(self, listening: socket.socket, state: dict[str, object]) -> None:
+        """Answer on one more socket, while `answer` goes on; closed with it, or by `close`.
+
+        `state` is that of the ASGI scope of what comes there.
+        """
 
         def connection() -> asyncio.Protocol:
-            return Connection(self.config, self.server_state, self.lifespan.state)
+            return Connection(self.config, self.server_state, state)
 
         loop = asyncio.get_running_loop()
         opened = await loop.create_server(connection, sock=listening, backlog=_BACKLOG)

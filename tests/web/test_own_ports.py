@@ -57,6 +57,23 @@ async def test_a_changed_port_moves_and_takes_its_connections_along(tmp_path: Pa
         moved.close()
 
 
+async def test_what_is_sent_to_a_printer_that_has_gone_reaches_no_other(tmp_path: Path) -> None:
+    port = free_port()
+    async with hosted(tmp_path) as one, serving(one) as (served, _):
+        ports = OwnPorts(one.host.printers, one.host.bus, served.server, "127.0.0.1")
+        await one.host.printers.add(Printer("own", "virtual", listen=port), ADMIN)
+        await ports.adjust()  # and nobody closes it
+        request = served.head("GET", "/api/connection", "Connection: close")
+        for gone in (False, True):
+            if gone:
+                await one.host.printers.remove("own", ADMIN)
+            reader, writer = await connected(port)
+            writer.write(request)
+            status = await reader.readline()
+            assert (b"404" if gone else b"200") in status
+            writer.close()
+
+
 async def test_a_port_that_is_taken_is_said_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     with contextlib.closing(tcp_socket("127.0.0.1", 0)) as holder:
         port = holder.getsockname()[1]
