@@ -270,11 +270,12 @@ class Engine:
         snapshots, console = [], []
         now = time.monotonic()
         for name, machine in self._machines.items():
-            if machine.has_news(now):
-                snapshots.append(machine.snapshot())
-            if machine.console:
-                console.append(ConsoleLines(name, tuple(machine.console)))
-                machine.console.clear()
+            news = machine.news
+            if news.due(now):
+                snapshots.append(news.snapshot())
+            if news.console:
+                console.append(ConsoleLines(name, tuple(news.console)))
+                news.console.clear()
         if not self.servers or not (snapshots or events or ends or console):
             return
         everything = m.Heard(tuple(snapshots), events, tuple(console), ends)

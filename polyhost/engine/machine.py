@@ -7,7 +7,6 @@ import asyncio
 import contextlib
 import logging
 import re
-from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Final, Protocol
 
@@ -26,7 +25,7 @@ from polyhost.core.events import (
 from polyhost.core.file import LayerIndex
 from polyhost.core.job import RunState
 from polyhost.core.ports import Clock, RunOrder
-from polyhost.core.printer import Cause, PrinterState, Snapshot
+from polyhost.core.printer import Cause, PrinterState
 from polyhost.engine import card_run, heaters
 from polyhost.engine.card import Card
 from polyhost.engine.card_run import CardRun
@@ -38,6 +37,7 @@ from polyhost.engine.intake import taken_from_person
 from polyhost.engine.journal import Journal, Kept, PrinterRecord, Went
 from polyhost.engine.links import SimulatedPort
 from polyhost.engine.messages import EndedRun, HeldPrinter, MachineSettings
+from polyhost.engine.news import News
 from polyhost.engine.past_runs import PastRuns
 from polyhost.engine.run import FileRun
 from polyhost.firmware.marlin.replies import (
@@ -54,8 +54,6 @@ from polyhost.firmware.marlin.simulator import Fault
 log = logging.getLogger(__name__)
 
 LEAVE_S: Final = 5.0  # for the off list, before a link is closed
-PROGRESS_EVERY_S: Final = 0.15
-CONSOLE_LINES: Final = 1000  # kept for the next `Heard`; the oldest go first
 _URGENT: Final = re.compile(rb"M(?:(?:108|410)(?!\d)|876\s+S)", re.IGNORECASE)  # with an EMERGENCY_PARSER, ahead of all
 
 
@@ -81,10 +79,8 @@ class Machine:
     def __init__(self, name: str, record: PrinterRecord, journal: Journal, hub: Hub, clock: Clock) -> None:
         self.name = name
         self.settings = record.machine
-        self.console: deque[ConsoleLine] = deque(maxlen=CONSOLE_LINES)
         self.changed = True
-        self._told_lines = 0
-        self._told_at = 0.0
+        self.news = News(self)
         self.run: FileRun | None = None
         self._journal = journal
         self._hub = hub
@@ -98,7 +94,7 @@ class Machine:
         self.offsets: dict[str, float] = {}
         self.hooks = Hooks(self, hub.event)
         self._faults = Faults(self)
-        self._person_at = clock.monotonic()
+        self._watch = heaters.Watch(clock)
         self.past_runs = PastRuns(name, record, clock.now())
         if record.hot or (record.wanted and record.machine.autoconnect):
             self.connection.want()
@@ -117,7 +113,7 @@ class Machine:
 
     async def connect(self, port: str, baud: int) -> None:
         self._no_run("connect anew")
-        self._touch()
+        self._watch.used()
         await self.connection.connect(port, baud)
         self._keep()
 
@@ -137,7 +133,7 @@ class Machine:
             raise Malformed("a command is one line")
         if self._journal.failure and self._heat.must_wait(lines):
             raise NoSpace(f"nothing is heated while the journal cannot be written: {self._journal.failure}")
-        self._touch()
+        self._watch.used()
         session = self.conversation.session
         if session.firmware.capabilities.get("EMERGENCY_PARSER"):
             for line in filter(_URGENT.match, lines):
@@ -169,7 +165,7 @@ class Machine:
         kind = CardRun if order.on_card else FileRun
         run = self.run = kind(order, self.conversation, self, self._clock)
         self.past_runs.unfinished = None
-        self._touch()
+        self._watch.used()
         written = asyncio.Event()
         self._keep(written.set)
         await written.wait()
@@ -203,7 +199,7 @@ class Machine:
                 "switch them off first"
             )
         self.card.begin(order)
-        self._touch()
+        self._watch.used()
         written = asyncio.Event()
         self._keep(written.set)
         await written.wait()
@@ -291,7 +287,7 @@ class Machine:
         return self._heat.hot and self.connection.state is PrinterState.READY
 
     def held(self) -> HeldPrinter:
-        return HeldPrinter(self.settings, self.snapshot(), self.past_runs.ended, self.card.files)
+        return HeldPrinter(self.settings, self.news.snapshot(), self.past_runs.ended, self.card.files)
 
     def make_cold(self) -> None:
         """Before the engine ends: cancel what runs, switch off what is hot."""
@@ -303,11 +299,8 @@ class Machine:
             self.switch_off()
 
     def _acted(self) -> None:
-        self._touch()
+        self._watch.used()
         self.conversation.pump()
-
-    def _touch(self) -> None:
-        self._person_at = self._clock.monotonic()
 
     def _ready(self) -> None:
         if self.connection.state is not PrinterState.READY:
@@ -354,7 +347,7 @@ class Machine:
 
     def _on_line(self, sent: bool, text: str) -> None:
         if self._hub.listening:
-            self.console.append(ConsoleLine(self._clock.now(), sent, text))
+            self.news.console.append(ConsoleLine(self._clock.now(), sent, text))
 
     def take(self, reply: Reply) -> None:
         if self.settings.handling.card:
@@ -412,7 +405,7 @@ class Machine:
         connection = self.connection
         self._hub.event(PrinterStateChanged(self.name, connection.state, connection.fault, connection.cause))
         if connection.state is PrinterState.READY:
-            self._touch()
+            self._watch.used()
             self._keep()
 
     def stop_for(self, reason: str, cause: Cause) -> None:
@@ -508,16 +501,14 @@ class Machine:
         if not self._heat.hot or (self.running and not paused) or self.connection.state is not PrinterState.READY:
             return
         if self.card.prints_by_itself:
-            self._touch()  # there is somebody at the machine
+            self._watch.used()  # there is somebody at the machine
             return
-        unwatched_s = now - self._person_at
-        nobody_since = self._hub.nobody_since
-        alone_s = 0.0 if nobody_since is None else now - max(nobody_since, self._person_at)
-        if (self.settings.idle_off_s and unwatched_s >= self.settings.idle_off_s) or alone_s >= heaters.NOBODY_S:
+        unwatched_s = self._watch.left_alone(now, self.settings.idle_off_s, self._hub.nobody_since)
+        if unwatched_s:
             log.info("%s: heaters off, nobody used the printer for %d min", self.name, unwatched_s / 60)
             if run is not None and paused and not run.cooled:
                 run.cooled = self.conversation.picture.targets
-            self._touch()
+            self._watch.used()
             self.switch_off()
 
     # --- accounts
@@ -561,44 +552,4 @@ class Machine:
                 ),
             ),
             then,
-        )
-
-    def has_news(self, now: float) -> bool:
-        """Whether a snapshot is due: something changed, or lines went out for a while."""
-        lines = self.conversation.session.lines_sent
-        if not self.changed and (lines == self._told_lines or now - self._told_at < PROGRESS_EVERY_S):
-            return False
-        self.changed = False
-        self._told_lines, self._told_at = lines, now
-        return True
-
-    def snapshot(self) -> Snapshot:
-        connection, run = self.connection, self.run
-        session, picture = self.conversation.session, self.conversation.picture
-        progress = run.progress() if run is not None else None
-        if run is not None and run.state is RunState.PRINTING:
-            picture.moved()
-        return Snapshot(
-            printer=self.name,
-            state=connection.state,
-            fault=connection.fault,
-            cause=connection.cause,
-            port=connection.port,
-            baud=connection.baud,
-            firmware=msgspec.structs.replace(session.firmware, motion=tuple(picture.motion)),
-            heaters=picture.heaters,
-            offsets=self.offsets,
-            tool=picture.modal.tool,
-            position=picture.position,
-            homed=picture.modal.homed.lower(),
-            fan=picture.modal.fan,
-            feedrate_factor=picture.modal.speed_factor,
-            flow_factor=picture.modal.flow_factor,
-            sd_ready=picture.sd_ready and connection.state is PrinterState.READY and self.settings.handling.card,
-            card_used=self.settings.handling.card,
-            transfer=self.card.transfer(),
-            hot=self._heat.hot,
-            lines_sent=session.lines_sent,
-            resends=session.resends,
-            run=progress,
         )

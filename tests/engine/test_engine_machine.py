@@ -126,7 +126,7 @@ async def test_nothing_heats_before_the_journal_has_it_on_the_disk() -> None:
         assert entry.record.hot
         stage.journal.answer()
         await asyncio.gather(*sending)
-        assert stage.machine.snapshot().heaters["tool0"].target == 200
+        assert stage.machine.news.snapshot().heaters["tool0"].target == 200
         await stage.until(lambda: "M117 two" in stage.executed)
         assert stage.executed == ["M117 one", "M104 S200", "M117 two"]
 
