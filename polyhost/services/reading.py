@@ -20,6 +20,7 @@ TIME_PER_BYTE_S: Final = 1.0 / 10_000_000
 MAX_RESIDENT_BYTES: Final = 256 << 20
 MAX_ANSWER_BYTES: Final = 64 << 20
 _LOOK_EVERY_S: Final = 0.1
+_END_WITHIN_S: Final = 2.0  # a process that has nothing left to read; then it is killed
 _PAGE: Final = os.sysconf("SC_PAGE_SIZE")
 
 
@@ -56,7 +57,7 @@ class ReadingProcess:
         assert process.stdin is not None
         process.stdin.close()
         try:
-            async with asyncio.timeout(2.0):
+            async with asyncio.timeout(_END_WITHIN_S):
                 await process.wait()
         except TimeoutError:
             await _end(process)
