@@ -11,13 +11,13 @@ import logging
 import re
 import time
 from collections.abc import Callable, Sequence
-from enum import Enum
-from typing import BinaryIO, Final, Protocol
+from typing import Final, Protocol
 
 from polyhost.core.card import MAX_CARD_FILES, CardFile, CardOrder, CardTransfer, found_on
 from polyhost.core.errors import LinkLost, MachineFault, Malformed, NotFound, NotNow
 from polyhost.core.events import CardTransferChanged, DriverEvent, SdFilesListed
 from polyhost.core.ports import Clock
+from polyhost.engine.card_transfer import OPEN_S, Stage, Transfer
 from polyhost.engine.conversation import Conversation
 from polyhost.firmware.marlin.replies import (
     ErrorKind,
@@ -34,18 +34,15 @@ from polyhost.firmware.marlin.replies import (
 )
 from polyhost.firmware.marlin.replies import SdFilesListed as Listed
 from polyhost.firmware.marlin.session import Lane
-from polyhost.gcode.reader import LineReader
 
 log = logging.getLogger(__name__)
 
 ANSWER_S: Final = 15.0  # for a list of a full card
-OPEN_S: Final = 10.0  # for the firmware to say that it writes
 TRIES: Final = 3  # to write a file, over a link that damages
 LOOKS: Final = 3  # at the list, before a try counts as gone wrong
 LOOK_EVERY_S: Final = 10.0  # whether somebody prints from the card at the machine
 LONG_NAMES: Final = ("LONG_FILENAME", "EXTENDED_M20")
 _BATCH: Final = 256  # lines
-_LONGEST_LINE: Final = 97  # bytes that most firmware writes of one, with its end
 # Within a file these would end the writing of it, or act on the machine at once; those that only ask are left out.
 _NOT_INTO_A_FILE: Final = re.compile(rb"M29(?!\d)|^\s*(?:N\d+\s*)?M(?:28|112)(?!\d)")
 _QUESTIONS: Final = re.compile(rb"(?:N\d+\s*)?M(?:105|110)(?!\d)")
@@ -74,52 +71,6 @@ class _Question:
         self.over.set()
 
 
-class _Stage(Enum):
-    OPENING = "opening"
-    WRITING = "writing"
-    CLOSING = "closing"
-    CHECKING = "checking"
-
-
-class _Transfer:
-    """A file on its way."""
-
-    def __init__(self, order: CardOrder, file: BinaryIO, now: float) -> None:
-        self.order = order
-        self.file = file
-        self.began = now
-        self.tries = 0
-        self.damaged_before = 0
-        self.start(now)
-
-    def start(self, now: float) -> None:
-        """From the beginning of the file."""
-        self.file.seek(0)
-        self.reader = LineReader(self.file, start=0)
-        self.tries += 1
-        self.stage = _Stage.OPENING
-        self.deadline = now + OPEN_S
-        self.ends: list[int] = []  # the byte behind each line that was given to the session and not accounted for
-        self.base = 0  # lines accounted for
-        self.fed = 0
-        self.written_bytes = 0  # without line ends
-        self.sent_bytes = 0
-        self.looks = 0  # at the list, for what was written
-
-    def is_whole(self, size_bytes: int | None, damaged: int) -> bool:
-        """Whether a file of so many bytes is it, after so many lines were `damaged` on their way.
-
-        Each numbered line is in it once.  Marlin writes nothing without a number; firmware that does may have a line
-        in it besides, as it came without its N, and the file is longer by that.  Lines end with one byte or with two,
-        so a longer file may be that as well: not if what was damaged could make up for it.  A firmware that tells no
-        size is believed if nothing was damaged.
-        """
-        one = self.written_bytes + self.fed
-        if size_bytes is None:
-            return not damaged
-        return size_bytes == one or (size_bytes == one + self.fed and damaged * _LONGEST_LINE < self.fed)
-
-
 class Card:
     """`files` is what the firmware listed last, () without a card; `unfinished` the file whose end was not written."""
 
@@ -130,7 +81,7 @@ class Card:
         self._holder = holder
         self._conversation = conversation
         self._clock = clock
-        self._transfer: _Transfer | None = None
+        self._transfer: Transfer | None = None
         self._asked: set[_Question] = set()
         self._deleted = False
         self._failure = ""  # the firmware's words since the last question
@@ -261,7 +212,7 @@ class Card:
             raise NotFound(f"no file {order.path}") from None
         except OSError as error:
             raise NotNow(f"{order.path} cannot be read: {error.strerror}") from error
-        self._transfer = _Transfer(order, file, self._clock.monotonic())
+        self._transfer = Transfer(order, file, self._clock.monotonic())
         self.unfinished = order.name
         log.info("%s: %s is sent to the card as %s", self._holder.name, order.path, order.name)
 
@@ -300,18 +251,18 @@ class Card:
     def feed(self) -> None:
         """Give the session as many lines as it wants now."""
         transfer = self._transfer
-        if transfer is None or transfer.stage is not _Stage.WRITING:
+        if transfer is None or transfer.stage is not Stage.WRITING:
             return
         session = self._conversation.session
         self._settle(transfer)
-        while transfer.stage is _Stage.WRITING and session.room() >= _BATCH // 2:
+        while transfer.stage is Stage.WRITING and session.room() >= _BATCH // 2:
             try:
                 lines, ends = transfer.reader.read(min(_BATCH, session.room()))
             except (Malformed, OSError) as error:
                 self._soon_give_up(transfer, f"{transfer.order.path} cannot be read: {error}")
                 return
             if not lines:
-                transfer.stage = _Stage.CLOSING
+                transfer.stage = Stage.CLOSING
                 session.queue([b"M29"], Lane.FILE, lambda: self._closed(transfer))
                 return
             for line in lines:
@@ -325,26 +276,26 @@ class Card:
             transfer.fed += len(kept)
             transfer.written_bytes += sum(len(line) for line, _ in kept)
 
-    def _soon_give_up(self, transfer: _Transfer, reason: str) -> None:
+    def _soon_give_up(self, transfer: Transfer, reason: str) -> None:
         # Not from within the feeding that found it.
-        transfer.stage = _Stage.CLOSING
+        transfer.stage = Stage.CLOSING
         asyncio.get_running_loop().call_soon(self.give_up, reason)
 
-    def _settle(self, transfer: _Transfer) -> None:
+    def _settle(self, transfer: Transfer) -> None:
         count = min(self._conversation.session.file_lines_acknowledged, transfer.fed) - transfer.base
         if count > 0:
             transfer.sent_bytes = transfer.ends[count - 1]
             transfer.base += count
             del transfer.ends[:count]
 
-    def _closed(self, transfer: _Transfer) -> None:
+    def _closed(self, transfer: Transfer) -> None:
         """The firmware has taken every line and the end; a line that lost its number may be in the file besides."""
         if self._transfer is transfer:
-            transfer.stage = _Stage.CHECKING
+            transfer.stage = Stage.CHECKING
             transfer.sent_bytes = transfer.order.size_bytes
             self._list(lambda: self._checked(transfer))
 
-    def _checked(self, transfer: _Transfer) -> None:
+    def _checked(self, transfer: Transfer) -> None:
         """The card was listed with the file on it, unless the list was damaged."""
         if self._transfer is not transfer:
             return
@@ -369,7 +320,7 @@ class Card:
         session = self._conversation.session
         return session.damaged + session.resends
 
-    def _once_more(self, transfer: _Transfer) -> None:
+    def _once_more(self, transfer: Transfer) -> None:
         session = self._conversation.session
         session.drop(Lane.FILE)
         transfer.start(self._clock.monotonic())
@@ -406,8 +357,8 @@ class Card:
             case SdFileDeleted():
                 self._deleted = True
             case SdWriteBegan():
-                if self._transfer is not None and self._transfer.stage is _Stage.OPENING:
-                    self._transfer.stage = _Stage.WRITING
+                if self._transfer is not None and self._transfer.stage is Stage.OPENING:
+                    self._transfer.stage = Stage.WRITING
             case SdFailed(text) | FirmwareError(text, _, ErrorKind.CARD):
                 self._failed(text)
             case FirmwareRestarted():
@@ -447,7 +398,7 @@ class Card:
         """`look`: something is hot and no run of the host's heats it, so it may be a print from the card."""
         transfer = self._transfer
         if transfer is not None:
-            if transfer.stage is not _Stage.OPENING or now <= transfer.deadline:
+            if transfer.stage is not Stage.OPENING or now <= transfer.deadline:
                 return
             if transfer.tries < TRIES:  # its answer may have been damaged
                 self._once_more(transfer)

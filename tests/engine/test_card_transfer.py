@@ -5,7 +5,7 @@ import io
 import pytest
 
 from polyhost.core.card import CardOrder
-from polyhost.engine.card import _Transfer
+from polyhost.engine.card_transfer import Transfer
 
 
 @pytest.mark.parametrize(
@@ -24,6 +24,6 @@ from polyhost.engine.card import _Transfer
     ],
 )
 def test_a_file_is_whole_or_it_is_not(size_bytes: int | None, damaged: int, whole: bool) -> None:
-    transfer = _Transfer(CardOrder("a.gcode", "/a.gcode", "A.GCO", 5000), io.BytesIO(), 0.0)
+    transfer = Transfer(CardOrder("a.gcode", "/a.gcode", "A.GCO", 5000), io.BytesIO(), 0.0)
     transfer.fed, transfer.written_bytes = 100, 4000
     assert transfer.is_whole(size_bytes, damaged) is whole
