@@ -3,6 +3,7 @@
 import pytest
 
 from polyhost.core.events import ConsoleLine
+from polyhost.core.printer import ToolPosition
 from polyhost.dialects.octoprint.derived import Derived
 
 
@@ -85,6 +86,14 @@ def test_a_position_that_is_told_is_told_on() -> None:
     [(event, where)] = told("<X:1.00 Y:-2.50 Z:0.30 E:12.00 Count X:80 Y:160 Z:120", derived=Derived(tool=1))
     assert event == "PositionUpdate"
     assert where == {"x": 1.0, "y": -2.5, "z": 0.3, "e": 12.0, "t": 1, "f": None, "reason": None}
+
+
+def test_where_a_pause_was_is_told_once() -> None:
+    derived = Derived()
+    derived.told(ToolPosition(1.0, -2.5, 0.3))
+    line = "X:1.00 Y:-2.50 Z:0.30 E:12.00 Count X:80 Y:160 Z:120"
+    assert told("<" + line, derived=derived) == []
+    assert [event for event, _ in told("<" + line, derived=derived)] == ["PositionUpdate"]  # asked again, told again
 
 
 def test_state_lasts_from_batch_to_batch_and_ends_with_the_run() -> None:

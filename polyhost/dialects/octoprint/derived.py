@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator
 from typing import Final
 
 from polyhost.core.events import ConsoleLine
+from polyhost.core.printer import ToolPosition
 from polyhost.dialects.octoprint.events import Told
 
 COMMANDS: Final = {
@@ -40,6 +41,7 @@ class Derived:
         self._z = z
         self._relative = False
         self._inches = False
+        self._told: tuple[float | None, ...] | None = None  # where a pause was, as its own event said
 
     @property
     def z(self) -> float | None:
@@ -51,6 +53,10 @@ class Derived:
         self._z = None
         self._relative = self._inches = False
 
+    def told(self, position: ToolPosition) -> None:
+        """Where the machine is was told with a pause: the console's own word for it is not told again."""
+        self._told = position.x, position.y, position.z
+
     def heard(self, lines: Iterable[ConsoleLine]) -> Iterator[Told]:
         """The events of `lines`, in order."""
         for line in lines:
@@ -58,6 +64,9 @@ class Derived:
                 yield from self._sent(line.text)
             elif "X:" in line.text and (found := _POSITION.search(line.text)) is not None:
                 x, y, z, e = (None if one is None else float(one) for one in found.groups())
+                told, self._told = self._told, None
+                if told == (x, y, z):
+                    continue
                 yield Told(
                     "PositionUpdate", {"x": x, "y": y, "z": z, "e": e, "t": self._tool, "f": None, "reason": None}
                 )

@@ -128,6 +128,8 @@ class Feed:
                 if state is RunState.STARTING:
                     self.derived.new_run()
                 self.run_was = None if state in ENDED else state
+                if state is RunState.PAUSED and notice.position is not None:
+                    self.derived.told(notice.position)
             case _:
                 pass
 
