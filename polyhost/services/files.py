@@ -1,4 +1,4 @@
-"""The library: folders and files as everybody sees them, uploads, and what reading the files showed.
+"""The library: folders and files as everybody sees them, and how they come, move and go.
 
 The tree is held in memory and kept current, so listing costs no disk.  An upload is committed by its row in the
 database, written after its bytes are synced and before they get their place: if the server dies between the two, the
@@ -9,46 +9,32 @@ import asyncio
 import functools
 import logging
 import posixpath
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractAsyncContextManager
 from io import FileIO
 from pathlib import Path
-from typing import Final, Protocol, TypeVar
+from typing import Protocol, TypeVar
 
 import msgspec
 
 from polyhost.config import Uploads
 from polyhost.core.errors import Malformed, NoSpace, NotAllowed, NotFound, NotNow, PolyhostError, TooLarge, TooMany
-from polyhost.core.events import Event, FileAdded, FileAnalysed, FileMoved, FileRemoved, FolderAdded, FolderRemoved
-from polyhost.core.file import Analysis, File, Metadata, checked_name, checked_path, is_gcode
+from polyhost.core.events import Event, FileAdded, FileMoved, FileRemoved, FolderAdded, FolderRemoved
+from polyhost.core.file import Analysis, File, checked_name, checked_path
 from polyhost.core.ports import Clock, Digests, FileRecords, FileStore, OnDisk, Staged, StoredFile
 from polyhost.core.user import Caller, Permission
 from polyhost.services.bus import Bus
+from polyhost.services.reading_queue import Reader, ReadingQueue
 from polyhost.services.tree import Folder, Tree, above
 from polyhost.services.unbroken import unbroken
 from polyhost.services.uploads import PIECE, Upload
 
-__all__ = ["FileUser", "Files", "Folder", "Reader", "Upload"]
+__all__ = ["FileUser", "Files", "Folder", "Upload"]
 
 log = logging.getLogger(__name__)
 
-IDLE_READER_S: Final = 60.0
-
 T = TypeVar("T")
-
-
-class Reader(Protocol):
-    """Who reads G-code for us, somewhere else; `Malformed` says why a file could not be read."""
-
-    async def metadata(self, file: Path) -> tuple[Metadata, dict[str, bytes]]:
-        """And the pictures, by digest."""
-
-    async def analysis(self, file: Path, motion: tuple[str, ...]) -> Analysis:
-        """`motion` says how fast a machine moves, for a file that does not say it (`core.printer.Firmware`)."""
-
-    async def rest(self) -> None:
-        """Nothing is to be read for a while."""
 
 
 class FileUser(Protocol):
@@ -71,20 +57,16 @@ class Files:
         self, records: FileRecords, store: FileStore, bus: Bus, clock: Clock, settings: Uploads, reader: Reader
     ) -> None:
         self.user: FileUser | None = None
-        self.may_analyse: Callable[[], bool] = lambda: True  # asked again at least once a minute
         self._records = records
         self._store = store
         self._bus = bus
         self._settings = settings
-        self._reader = reader
         self._tree = Tree(clock)
+        self.reading = ReadingQueue(self, self._tree, records, store, reader)
         self._uploads: set[Upload] = set()
         self._changing = asyncio.Lock()
         self._threads = ThreadPoolExecutor(4, "files")
         self._unhashed: dict[str, OnDisk] = {}
-        self._unread: dict[str, None] = {}
-        self._unanalysed: dict[str, None] = {}
-        self._work = asyncio.Event()
 
     async def load(self) -> None:
         """Bring the database and the disk to agree, as the server's last end or other hands left them."""
@@ -127,29 +109,14 @@ class Files:
         self._unhashed = found
 
     async def run(self) -> None:
-        """Hash files that other hands brought, then read headers and whole files, headers first."""
+        """Hash files that other hands brought, then read what is new."""
         for path, on_disk in self._unhashed.items():
             try:
                 await self._take_in(path, on_disk)
             except PolyhostError as error:
                 log.warning("%s is on the disk and could not be taken into the library: %s", path, error)
         self._unhashed = {}
-        try:
-            while True:
-                self._work.clear()
-                if self._unread:
-                    await self._read_metadata(next(iter(self._unread)))
-                elif self._unanalysed and self.may_analyse():
-                    await self._analyse(next(iter(self._unanalysed)))
-                else:
-                    try:
-                        await asyncio.wait_for(self._work.wait(), IDLE_READER_S)
-                    except TimeoutError:
-                        await self._reader.rest()
-                        if not self._unanalysed:
-                            await self._work.wait()
-        finally:
-            await unbroken(self._reader.rest())
+        await self.reading.run()
 
     # Looking
 
@@ -285,11 +252,7 @@ class Files:
                 await upload.commit(file.userdata)
         return place
 
-    # What uploads need
-
-    def reconsider(self) -> None:
-        """Ask `may_analyse` again now."""
-        self._work.set()
+    # What uploads and reading need
 
     def in_thread(self, work: Callable[..., T], *arguments: object) -> asyncio.Future[T]:
         return asyncio.get_running_loop().run_in_executor(self._threads, functools.partial(work, *arguments))
@@ -302,6 +265,15 @@ class Files:
         checked_path(path)
         self._check_target(path, by, overwrite)
         return path
+
+    def announce(self, event: Event) -> None:
+        if self.user is not None:
+            self.user.noticed(event)
+        self._bus.publish(event)
+
+    def motion(self) -> tuple[str, ...]:
+        """As `FileUser.motion`."""
+        return self.user.motion() if self.user is not None else ()
 
     async def begin(self, upload: Upload) -> Staged:
         self._check_count()
@@ -347,7 +319,7 @@ class Files:
                 await self._records.drop_files([path])  # the next start finds the old one again, if there is one
                 raise
             self._put(stored.file)
-            self._announce(FileAdded(path, replaced=old is not None))
+            self.announce(FileAdded(path, replaced=old is not None))
             return stored.file
 
     # Inside
@@ -404,23 +376,28 @@ class Files:
             if not self._tree.is_folder(folder):
                 await self.in_thread(self._store.make_folder, folder)
                 self._tree.make_folder(folder)
-                self._announce(FolderAdded(folder))
+                self.announce(FolderAdded(folder))
         return self._tree.folder(path)
 
     def _put(self, file: File) -> None:
         """Show `file`, and have it read as far as it has not been."""
         self._tree.put(file)
-        if is_gcode(file.name):
-            if file.metadata is None:
-                self._unread[file.path] = None
-            if file.analysis is None:
-                self._unanalysed[file.path] = None
-            self._work.set()
+        self.reading.add(file)
 
     def _drop(self, file: File) -> None:
         self._tree.drop(file)
-        self._unread.pop(file.path, None)
-        self._unanalysed.pop(file.path, None)
+        self.reading.discard(file)
+
+    async def _take_in(self, path: str, on_disk: OnDisk) -> None:
+        """List a file that other hands put there, unless somebody uploads over it meanwhile."""
+        digests = await self.in_thread(self._store.digests, path)
+        async with self._changing:
+            if self.exists(path):
+                return
+            stored = self.stored(path, on_disk, digests, Caller())
+            await self._records.keep_file(stored)
+            self._put(stored.file)
+        self.announce(FileAdded(path))
 
     async def _forget(self, path: str, files: list[File]) -> None:
         """What was at `path` is gone from the disk: say so everywhere."""
@@ -434,9 +411,9 @@ class Files:
         except NoSpace as error:
             log.warning("%s is deleted; the database will notice at the next start: %s", path, error)
         for file in files:
-            self._announce(FileRemoved(file.path))
+            self.announce(FileRemoved(file.path))
         if was_folder:
-            self._announce(FolderRemoved(path))
+            self.announce(FolderRemoved(path))
 
     async def _moved(self, path: str, to: str, files: list[File]) -> None:
         was_folder = self._tree.is_folder(path)
@@ -455,10 +432,10 @@ class Files:
         except NoSpace as error:
             log.warning("%s is moved; the database will notice at the next start: %s", path, error)
         for old, new in places.items():
-            self._announce(FileMoved(old, new))
+            self.announce(FileMoved(old, new))
         if was_folder:
-            self._announce(FolderRemoved(path))
-            self._announce(FolderAdded(to))
+            self.announce(FolderRemoved(path))
+            self.announce(FolderAdded(to))
 
     async def _pour(self, source: Path, upload: Upload) -> None:
         try:
@@ -469,68 +446,6 @@ class Files:
             while piece := await self.in_thread(file.read, PIECE):
                 upload.write(piece)
                 await upload.drain()
-
-    def _announce(self, event: Event) -> None:
-        if self.user is not None:
-            self.user.noticed(event)
-        self._bus.publish(event)
-
-    # Reading
-
-    async def _take_in(self, path: str, on_disk: OnDisk) -> None:
-        """List a file that other hands put there, unless somebody uploads over it meanwhile."""
-        digests = await self.in_thread(self._store.digests, path)
-        async with self._changing:
-            if self.exists(path):
-                return
-            stored = self.stored(path, on_disk, digests, Caller())
-            await self._records.keep_file(stored)
-            self._put(stored.file)
-        self._announce(FileAdded(path))
-
-    async def _read_metadata(self, path: str) -> None:
-        file = self.get(path)
-        try:
-            metadata, pictures = await self._reader.metadata(self._store.on_disk(path))
-            for digest, picture in pictures.items():
-                await self.in_thread(self._store.keep_thumbnail, digest, picture)
-            await self._keep(self._records.keep_metadata(path, file.sha256, metadata))
-        except (Malformed, NoSpace, NotFound) as error:
-            log.warning("the header of %s could not be read: %s", path, error)
-            return
-        finally:
-            is_same = self._was_read_as(file, self._unread)
-        if is_same:
-            self._tree.put(msgspec.structs.replace(self.get(path), metadata=metadata))
-            self._announce(FileAnalysed(path, whole=False))
-
-    async def _analyse(self, path: str) -> None:
-        file = self.get(path)
-        try:
-            motion = self.user.motion() if self.user is not None else ()
-            analysis = await self._reader.analysis(self._store.on_disk(path), motion)
-            await self._keep(self._records.keep_analysis(path, file.sha256, analysis))
-        except (Malformed, NoSpace, NotFound) as error:
-            log.warning("%s could not be analysed: %s", path, error)
-            return
-        finally:
-            is_same = self._was_read_as(file, self._unanalysed)
-        if is_same:
-            self._tree.put(msgspec.structs.replace(self.get(path), analysis=analysis.outline()))
-            self._announce(FileAnalysed(path, whole=True))
-
-    def _was_read_as(self, file: File, waiting: dict[str, None]) -> bool:
-        """Whether `file` was neither replaced nor removed while it was read; then it waits no longer, read or not."""
-        if not self._tree.is_file(file.path) or self.get(file.path).sha256 != file.sha256:
-            return False
-        waiting.pop(file.path, None)
-        return True
-
-    async def _keep(self, change: Coroutine[None, None, None]) -> None:
-        try:
-            await change
-        except (NoSpace, NotNow) as error:
-            log.warning("what reading a file showed is not written; it will be read again: %s", error)
 
 
 def _needs(by: Caller, permission: Permission) -> None:

@@ -22,7 +22,7 @@ from polyhost.services.app_keys import AppKeys
 from polyhost.services.bus import Bus
 from polyhost.services.card import Cards
 from polyhost.services.discovery import Discovery
-from polyhost.services.files import Files, Reader
+from polyhost.services.files import Files
 from polyhost.services.handling import Treatment
 from polyhost.services.logs import Logs
 from polyhost.services.preferences import Preferences
@@ -30,6 +30,7 @@ from polyhost.services.printers import Port, PrinterRecords, Printers
 from polyhost.services.probing import Probing
 from polyhost.services.profiles import Profiles
 from polyhost.services.prompts import Prompts
+from polyhost.services.reading_queue import Reader
 from polyhost.services.rendering import Renderer
 from polyhost.services.runs import Runs
 from polyhost.services.scripts import ScriptLibrary
@@ -100,7 +101,7 @@ async def build(
     steering = Steering()
     profiles = Profiles(printers, bus)
     preferred = Settings(printers, preferences)
-    files.may_analyse, preferred.analysis_changed = preferred.may_analyse, files.reconsider
+    files.reading.may_analyse, preferred.analysis_changed = preferred.may_analyse, files.reading.reconsider
     scripts = ScriptLibrary(settings.scripts, preferences)
     treatment = Treatment(printers, scripts, preferences, bus)
     runs = Runs(records, printers, files, bus, clock, scripts)

@@ -25,7 +25,7 @@ _PAGE: Final = os.sysconf("SC_PAGE_SIZE")
 
 
 class ReadingProcess:
-    """`services.files.Reader`."""
+    """`services.reading_queue.Reader`."""
 
     def __init__(self, *, time_s: float = TIME_S, resident_bytes: int = MAX_RESIDENT_BYTES) -> None:
         self._time_s = time_s
