@@ -18,7 +18,7 @@ from polyhost.gcode.vetting import command_in
 
 log = logging.getLogger(__name__)
 
-_NEVER: Final = re.compile(rb"@|M0*[01](?![\d.])", re.IGNORECASE)
+_NEVER: Final = re.compile(rb"@|M0*(?:[01]|28)(?![\d.])", re.IGNORECASE)
 LEAVING_S: Final = 10.0  # for the script before a link is closed
 
 
@@ -91,7 +91,8 @@ class Hooks:
         self._publish(ScriptRan(self._holder.name, script.value, finished))
 
     def lines_of(self, script: Iterable[str], values: Values) -> list[bytes]:
-        """The commands of `script` that may be sent: none for the host, none that waits for a button, none too hot."""
+        """The commands of `script` that may be sent: none for the host, none that waits for a button or writes to
+        the card, none too hot."""
         lines = []
         for line in commands_of(script, values):
             command = command_in(line)

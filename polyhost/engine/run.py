@@ -36,9 +36,13 @@ _REFILL: Final = 32  # lines worth a batch: a batch costs as much as the lines i
 _BATCH: Final = 256  # lines
 _SETTLE: Final = 512  # acknowledged lines kept before they are accounted for
 _STOPS: Final = re.compile(
-    rb"^(?:(?:N\d+\s*)?M0*(0|1|25|112)(?![\d.])|@(pause|cancel|abort)(?!\w))", re.IGNORECASE | re.MULTILINE
+    rb"^(?:(?:N\d+\s*)?M0*(0|1|25|28|112)(?![\d.])|@(pause|cancel|abort)(?!\w))", re.IGNORECASE | re.MULTILINE
 )
-_EMERGENCY_STOP: Final = b"112"
+_BREAKS: Final = {
+    b"112": "the file asks for an emergency stop (M112); it was not sent",
+    # What follows would go into a file of the card, the off list too.
+    b"28": "the file asks the printer to write to its card (M28); it was not sent",
+}
 _NO_GCODE: Final = re.compile(rb"[\x00-\x08\x0b-\x1f\x7f]")
 
 
@@ -338,8 +342,8 @@ class FileRun:
         self._stop = self._barrier = None
         self._passed = False
         self.settle()
-        if command == _EMERGENCY_STOP:
-            self._break("the file asks for an emergency stop (M112); it was not sent")
+        if command in _BREAKS:
+            self._break(_BREAKS[command])
         elif command in {b"cancel", b"abort"}:
             self.cancel()
         else:

@@ -38,7 +38,14 @@ def _checked_command(command: str) -> str:
         raise Malformed("a command is one line without control characters")
     if "*" in command or _NUMBERED.match(command):
         raise Malformed(f"{command!r}: line numbers and checksums are added by the host")
+    if writes_to_card(command):
+        raise Malformed(f"{command!r} has the printer write what follows into a file: upload to its card instead")
     return fitting(command)
+
+
+def writes_to_card(command: str) -> bool:
+    """Whether it is ``M28``: behind it, the off list would go into a file and cool nothing."""
+    return re.match(r"M0*28(?!\d)", command, re.IGNORECASE) is not None
 
 
 def is_emergency_stop(command: str) -> bool:

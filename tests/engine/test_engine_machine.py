@@ -285,7 +285,7 @@ async def test_a_heater_that_was_switched_on_behind_the_off_list_stays_known_as_
         assert stage.machine.hot
 
 
-@pytest.mark.parametrize("last", ["M112", "no G-code \x01"])
+@pytest.mark.parametrize("last", ["M112", "M28 X.GCO", "no G-code \x01"])
 async def test_nothing_goes_out_behind_a_line_that_ends_the_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, last: str
 ) -> None:

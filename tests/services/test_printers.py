@@ -83,7 +83,7 @@ def test_an_unknown_heater_names_those_there_are(heater: str) -> None:
     "lines",
     [
         *([], [""], [" "], ["G28\nM112"], ["G28\rM112"], ["M117 \0"], ["x" * 256], ["G28"] * 1001),
-        *(["N5 G28"], ["n 5G28"], ["G28*33"], ["M117 \ud800"], ["M117 \u2028 M112"]),
+        *(["N5 G28"], ["n 5G28"], ["G28*33"], ["m028 x.gco"], ["M117 \ud800"], ["M117 \u2028 M112"]),
     ],
 )
 async def test_lines_that_are_no_command_are_malformed(world: World, lines: list[str]) -> None:
