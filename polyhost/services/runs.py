@@ -1,9 +1,8 @@
 """Runs: choosing a file, starting, pausing and cancelling it, and the history of how they all went.
 
 Whether a printer in some state may start, pause or choose is decided here, once, for every API.  A run is in the
-database before its machine's holder hears of it, and its end is there before anybody is told (R6); the holder keeps
-the end until it is written, so that each run has one entry with one end, whoever was killed meanwhile (R8).  Nothing
-here starts a run by itself (R10).
+database before its machine's holder hears of it (R6); `going_on` follows it from then on, and writes how it ends.
+Nothing here starts a run by itself (R10).
 """
 
 import asyncio
@@ -16,18 +15,18 @@ import msgspec
 
 from polyhost.core.card import CardFile, found_on
 from polyhost.core.errors import LinkLost, Malformed, NoSpace, NotAllowed, NotFound, NotNow, PolyhostError, Unsupported
-from polyhost.core.events import DriverEvent, Event, FileAnalysed, FileMoved, FileRemoved, FileSelected, RunStateChanged
+from polyhost.core.events import Event, FileAnalysed, FileMoved, FileRemoved, FileSelected
 from polyhost.core.file import File, is_gcode
-from polyhost.core.job import ENDED, Prints, Run, RunProgress, RunSignal, RunState, Times, advance
+from polyhost.core.job import Prints, Run, RunProgress, RunSignal, RunState, advance
 from polyhost.core.ports import Clock, ResumePlan, RunOrder, RunRecords, Scripts
-from polyhost.core.printer import Snapshot, ToolPosition
 from polyhost.core.user import Caller, Permission
 from polyhost.engine.messages import EndedRun
 from polyhost.services.bus import Bus
 from polyhost.services.files import Files
+from polyhost.services.going_on import GoingOn, progress_in
 from polyhost.services.printer import Printer
 from polyhost.services.printers import Printers
-from polyhost.services.remaining import Pace, Progress, progress_of
+from polyhost.services.remaining import Progress, progress_of
 from polyhost.services.scripts import ScriptLibrary
 from polyhost.services.unbroken import unbroken
 
@@ -56,29 +55,22 @@ class Runs:
         self._bus = bus
         self._clock = clock
         self._scripts = scripts
-        self._prints = records.load_prints()
-        self._going_on: dict[str, Run] = {}  # not ended, as far as is written
         self._reserved: dict[str, str] = {}  # printer → path, while a start is under way
-        self._paces: dict[str, Pace] = {}  # by run
-        self._endings: dict[str, EndedRun] = {}  # told by drivers, to be written
         self._unselected: set[str] = set()  # printers whose choice is to be written
-        self._analysed: set[str] = set()  # paths whose layers running prints want
-        self._wake = asyncio.Event()
-        self._ended = asyncio.Event()
-        printers.runs = self
+        self._wake = asyncio.Event()  # something is to be written
+        last = records.load_last_runs()
+        self._going_on = printers.runs = GoingOn(last, records, printers, files, bus, clock, self._wake)
         files.user = self
         selected = records.load_selected()
         by_slug = {printer.slug: printer for printer in printers.all()}
-        for run in records.load_last_runs():
-            if not run.ended:
-                self._going_on[run.id] = run
+        for run in last:
             if run.printer in by_slug:
                 by_slug[run.printer].run = run
         for printer in by_slug.values():
             path = selected.get(printer.slug, "")
             printer.selected = path if files.exists(path) else ""
         # Printers whose run went on when the last server ended, until their holders are heard.
-        self._unheard = {run.printer for run in self._going_on.values()} & by_slug.keys()
+        self._unheard = {run.printer for run in self._going_on} & by_slug.keys()
         self._heard = asyncio.Event()
         if not self._unheard:
             self._heard.set()
@@ -94,9 +86,9 @@ class Runs:
     async def run(self) -> None:
         """Write ends, choices and layers as they come, and again every 5 s when the disk refuses."""
         there = {printer.slug for printer in self._printers.all()}
-        for run in self._going_on.values():
+        for run in self._going_on:
             if run.printer not in there:
-                self._interrupt(run, "its printer was removed")
+                self._going_on.interrupt(run, "its printer was removed")
         try:
             while True:
                 self._wake.clear()
@@ -111,28 +103,28 @@ class Runs:
 
     def current(self, p: Printer) -> Run | None:
         """The run that has not ended, as far as it is now."""
-        return None if p.run is None or p.run.ended else self._live(p.run)
+        return None if p.run is None or p.run.ended else self._going_on.live(p.run)
 
     def last(self, p: Printer) -> Run | None:
         """The run going on, or the last one."""
-        return None if p.run is None else self._live(p.run)
+        return None if p.run is None else self._going_on.live(p.run)
 
     def progress(self, p: Printer) -> Progress:
         """Of the current run, or of the last until another file is chosen."""
         run = p.run
         if run is None or (run.ended and (run.path, run.on_card) != (p.selected, p.selected_on_card)):
             return Progress()
-        live = _progress_in(p.snapshot, run) or RunProgress(
+        live = progress_in(p.snapshot, run) or RunProgress(
             *(run.id, run.state, run.file_bytes, run.size_bytes), elapsed_s=run.elapsed_s, printing_s=run.printing_s
         )
         if run.ended and not live.ended:
             live = msgspec.structs.replace(live, state=run.state)
         planned_s, slicer_s, waits_s = None, None, 0.0
-        if (file := self._file_of(run)) is not None:
+        if (file := self._going_on.file_of(run)) is not None:
             if file.analysis is not None and file.analysis.complete:
                 planned_s, waits_s = file.analysis.duration_s, file.analysis.waits_s
             slicer_s = file.metadata.estimated_time if file.metadata is not None else None
-        return progress_of(live, self._paces.get(run.id) or Pace(), planned_s, slicer_s, waits_s)
+        return progress_of(live, self._going_on.pace(run.id), planned_s, slicer_s, waits_s)
 
     async def history(
         self,
@@ -146,17 +138,17 @@ class Runs:
         """The newest first; those going on as far as they are now."""
         if not 0 <= limit <= MAX_PAGE or offset < 0:
             raise Malformed(f"a page has 0 to {MAX_PAGE} runs and begins at 0 or later")
-        return [self._live(run) for run in await self._records.runs(printer, path, since, limit, offset)]
+        return [self._going_on.live(run) for run in await self._records.runs(printer, path, since, limit, offset)]
 
     async def get(self, run_id: str) -> Run:
         run = await self._records.run(run_id)
         if run is None:
             raise NotFound(f"no run {run_id!r}")
-        return self._live(run)
+        return self._going_on.live(run)
 
     def statistics(self, path: str) -> Prints:
         """How the runs of the file's present content went."""
-        return self._prints.get(self._files.get(path).sha256, Prints())
+        return self._going_on.prints(self._files.get(path).sha256)
 
     # Choosing
 
@@ -261,7 +253,7 @@ class Runs:
         if run.state is not RunState.PAUSED:
             raise NotNow(f"only a paused run can be started over; this one is {run.state.value}")
         await p.driver.cancel(run.id)
-        await self._until_ended(run.id, RESTART_WITHIN_S)
+        await self._going_on.until_ended(run.id, RESTART_WITHIN_S)
         if run.on_card:
             return await self.start_from_card(p, self._on_card(p, run.path), by)
         return await self.start(p, run.path, by)
@@ -292,52 +284,27 @@ class Runs:
         scripts = msgspec.structs.replace(scripts, before_start=plan.script)
         return await unbroken(self._start(p, file, scripts, by, start_byte=plan.start_byte, resumed_from=run_id))
 
-    # What drivers and files say; all of these return at once
-
-    def moved(self, snapshot: Snapshot) -> None:
-        if snapshot.run is not None and snapshot.run.run_id in self._going_on:
-            self._paces.setdefault(snapshot.run.run_id, Pace()).note(snapshot.run)
-
-    def heard(self, event: DriverEvent) -> bool:
-        """True when the event is the end of a run: it is announced once it is written."""
-        if not isinstance(event, RunStateChanged):
-            return False
-        run = self._going_on.get(event.run_id)
-        if event.state not in ENDED:
-            if run is not None:
-                self._update(msgspec.structs.replace(run, state=event.state))
-            return False
-        if run is not None and event.run_id not in self._endings:
-            live = self._live(run)
-            self.ended(
-                EndedRun(
-                    *(run.id, event.state, event.reason, self._clock.now()),
-                    *(live.elapsed_s, live.printing_s, live.file_bytes),
-                )
-            )
-        return True
+    # What holders and files say; all of these return at once
 
     def ended(self, ended: EndedRun) -> None:
         """How a run ended, as its machine's holder keeps it; the same again changes nothing."""
-        self._endings[ended.run_id] = ended
-        self._wake.set()
+        self._going_on.ended(ended)
 
     def attached(self, printer: str, run_ids: frozenset[str]) -> None:
         """The holder of `printer` is back and knows these runs; any other that had not ended is interrupted."""
         self._unheard.discard(printer)
         if not self._unheard:
             self._heard.set()
-        for run in self._going_on.values():
+        for run in self._going_on:
             if run.printer != printer or printer in self._reserved:
                 continue
             if run.id in run_ids:
-                self._analysed.add(run.path)
-                self._wake.set()
-            elif run.id not in self._endings:
-                self._interrupt(run, "the program that held the printer died, and no longer knows the run")
+                self._going_on.want_layers(run.path)
+            elif not self._going_on.is_ending(run.id):
+                self._going_on.interrupt(run, "the program that held the printer died, and no longer knows the run")
 
     def uses(self, path: str) -> str:
-        for run in self._going_on.values():
+        for run in self._going_on:
             if run.path == path and not run.on_card:
                 return run.printer
         return next((printer for printer, reserved in self._reserved.items() if reserved == path), "")
@@ -348,8 +315,7 @@ class Runs:
     def noticed(self, event: Event) -> None:
         match event:
             case FileAnalysed(path, whole=True):
-                self._analysed.add(path)
-                self._wake.set()
+                self._going_on.want_layers(path)
             case FileRemoved(path) | FileMoved(path):
                 for printer in self._printers.all():
                     if printer.selected == path and not printer.selected_on_card:
@@ -391,19 +357,19 @@ class Runs:
         """Write `run` down, and give `order` for it to the machine's holder."""
         await self._records.add_run(run)
         before = p.run
-        self._update(run)
+        self._going_on.update(run)
         self._chosen(p, run.path, run.on_card)
         try:
             await p.driver.start(order)
         except LinkLost:
             raise  # it may have begun: what the holder says when it is back decides
         except PolyhostError:
-            del self._going_on[run.id]
+            self._going_on.drop(run.id)
             p.run = before
             await self._records.drop_run(run.id)
             raise
         log.info("%s: %s starts %s%s", p.slug, by.name, run.path, " on its card" if run.on_card else "")
-        return self._live(self._going_on.get(run.id) or run)
+        return self._going_on.live(self._going_on.get(run.id) or run)
 
     @staticmethod
     def _on_card(p: Printer, name: str) -> CardFile:
@@ -444,58 +410,8 @@ class Runs:
     async def _settle(self, p: Printer) -> None:
         """Wait for the end of a run that is over and not yet written, so that the next start is not refused for it."""
         run = self.current(p)
-        if run is not None and (run.ended or run.id in self._endings):
-            await self._until_ended(run.id, WRITE_AGAIN_S)
-
-    async def _until_ended(self, run_id: str, timeout_s: float) -> None:
-        try:
-            async with asyncio.timeout(timeout_s):
-                while run_id in self._going_on:
-                    await self._ended.wait()
-        except TimeoutError:
-            raise NotNow(f"the run before this one has not ended within {timeout_s:g} s; try again") from None
-
-    def _file_of(self, run: Run) -> File | None:
-        """The file that `run` prints, if the library still has that content in its place."""
-        if run.on_card:
-            return None
-        try:
-            file = self._files.get(run.path)
-        except NotFound:
-            return None
-        return file if file.sha256 == run.file_sha256 else None
-
-    def _live(self, run: Run) -> Run:
-        """`run` with what its driver said last."""
-        p = next((p for p in self._printers.all() if p.slug == run.printer), None)
-        if run.ended or p is None:
-            return run
-        if p.run is not None and p.run.id == run.id:
-            run = p.run
-        progress = _progress_in(p.snapshot, run)
-        if progress is None or run.ended:
-            return run
-        return msgspec.structs.replace(
-            run,
-            state=progress.state,
-            elapsed_s=progress.elapsed_s,
-            printing_s=progress.printing_s,
-            file_bytes=progress.file_bytes,
-            reason=progress.reason or run.reason,
-        )
-
-    def _update(self, run: Run) -> None:
-        self._going_on[run.id] = run
-        self._printers.get(run.printer).run = run
-
-    def _interrupt(self, run: Run, reason: str) -> None:
-        live = self._live(run)
-        self.ended(
-            EndedRun(
-                *(run.id, RunState.INTERRUPTED, reason, self._clock.now()),
-                *(live.elapsed_s, live.printing_s, live.file_bytes),
-            )
-        )
+        if run is not None and (run.ended or self._going_on.is_ending(run.id)):
+            await self._going_on.until_ended(run.id, WRITE_AGAIN_S)
 
     async def _write_what_can_be(self) -> bool:
         """Whether everything that waited is written."""
@@ -507,100 +423,16 @@ class Runs:
         return True
 
     async def _write_what_waits(self) -> None:
-        for ended in list(self._endings.values()):
-            await self._write_end(ended)
-            self._endings.pop(ended.run_id, None)
+        await self._going_on.write_ends()
         while self._unselected:
             await self._records.keep_selected(slug := next(iter(self._unselected)), "")
             self._unselected.discard(slug)
-        while self._analysed:
-            await self._give_layers(self._analysed.pop())
-
-    async def _write_end(self, ended: EndedRun) -> None:
-        run = self._going_on.get(ended.run_id) or await self._records.run(ended.run_id)
-        if run is None:
-            log.warning("a run %s ended (%s) that is not in the history", ended.run_id, ended.state.value)
-            return
-        file = self._file_of(run)
-        over = msgspec.structs.replace(
-            run,
-            state=ended.state,
-            ended_at=ended.ended_at,
-            elapsed_s=ended.elapsed_s,
-            printing_s=ended.printing_s,
-            file_bytes=ended.file_bytes,
-            filament_mm=_filament_mm(file, ended.file_bytes, ended.state) if file is not None else None,
-            reason=ended.reason,
-        )
-        if await self._records.end_run(over):
-            self._show_end(over, ended.position)
-        p = next((p for p in self._printers.all() if p.slug == run.printer), None)
-        if p is not None:
-            try:
-                await p.driver.forget(run.id)
-            except PolyhostError as error:  # it will be told again
-                log.debug("%s: the end of %s is written and could not be confirmed: %s", p.slug, run.id, error)
-
-    def _show_end(self, over: Run, position: ToolPosition | None) -> None:
-        self._going_on.pop(over.id, None)
-        self._paces.pop(over.id, None)
-        for p in self._printers.all():
-            if p.run is not None and p.run.id == over.id:
-                p.run = over
-        if not over.on_card:
-            self._count(over)
-        self._files.touch()
-        self._ended.set()
-        self._ended = asyncio.Event()
-        log.info("%s: %s is %s%s", over.printer, over.path, over.state.value, over.reason and f": {over.reason}")
-        self._bus.publish(RunStateChanged(over.printer, over.id, over.state, over.reason, position))
-
-    def _count(self, over: Run) -> None:
-        before = self._prints.get(over.file_sha256, Prints())
-        if over.state is RunState.COMPLETED:
-            known = before.times.get(over.profile) or Times(0, 0.0, 0.0)
-            runs = known.runs + 1
-            times = Times(runs, (known.average_s * known.runs + over.printing_s) / runs, over.printing_s)
-            prints = Prints(before.success + 1, before.failure, over, {**before.times, over.profile: times})
-        else:
-            prints = msgspec.structs.replace(before, failure=before.failure + 1, last=over)
-        self._prints[over.file_sha256] = prints
-
-    async def _give_layers(self, path: str) -> None:
-        """Hand the layers of `path` to the runs that began without them."""
-        for run in list(self._going_on.values()):
-            file = self._file_of(run)
-            if run.path != path or file is None:
-                continue
-            p = self._printers.get(run.printer)
-            progress = _progress_in(p.snapshot, run)
-            analysis = await self._files.analysis(path)
-            if analysis is not None and progress is not None and not progress.layers:
-                try:
-                    await p.driver.give_layers(run.id, analysis.layers)
-                except PolyhostError as error:
-                    log.debug("%s: layers of %s were not taken: %s", p.slug, path, error)
+        await self._going_on.give_layers()
 
 
 def _as_of_library(file: CardFile) -> File:
     """What scripts may know of a file on a card."""
     return File(file.name, file.size_bytes or 0, file.modified_at or 0.0, "", "", "")
-
-
-def _progress_in(snapshot: Snapshot, run: Run) -> RunProgress | None:
-    return snapshot.run if snapshot.run is not None and snapshot.run.run_id == run.id else None
-
-
-def _filament_mm(file: File, file_bytes: int, state: RunState) -> float | None:
-    """What a run of `file` has drawn, all tools together; by its share of the bytes when it did not complete."""
-    if file.analysis is not None and file.analysis.complete:
-        total_mm = sum(use.length for use in file.analysis.filament.values())
-    elif file.metadata is not None and file.metadata.filament_total is not None:
-        total_mm = file.metadata.filament_total
-    else:
-        return None
-    share = 1.0 if state is RunState.COMPLETED or not file.size_bytes else file_bytes / file.size_bytes
-    return total_mm * min(1.0, share)
 
 
 def _needs(by: Caller, p: Printer) -> None:

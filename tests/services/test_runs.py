@@ -98,7 +98,7 @@ async def test_an_end_is_written_once(ready: World) -> None:
         over = await ended(ready)
         for state in (RunState.COMPLETED, RunState.FAILED):
             ready.runs.ended(EndedRun(run.id, state, "again", 5.5, 1.0, 1.0, 1))
-            ready.runs.heard(RunStateChanged("mk3", run.id, state, "again"))
+            ready.printers.heard(RunStateChanged("mk3", run.id, state, "again"))
         ready.runs.ended(EndedRun("unheard of", RunState.COMPLETED, "", 5.5, 1.0, 1.0, 1))
         await until(lambda: len(ready.driver.forgotten) >= 2)
         told = [notice async for notice in first(heard, RunStateChanged, 1)]
