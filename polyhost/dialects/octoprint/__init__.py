@@ -18,6 +18,8 @@ statuses, fields and kinds of numbers, except where we differ on purpose:
 - What upstream answers with 500, or takes and does nothing about, is 400 and says why: a speed or limit that is no
   number, a jog without an axis, ``axes`` that is empty or no list, a tool that the printer has not, a target that is
   negative or beyond what the printer's profile allows, a command that is no text, a name that no file may have.
+- ``M28`` typed, in a script or in a printed file is not sent: what follows, the heaters' off list too, would go into a
+  file of the card. A command is one line of at most 83 bytes, which is what Marlin's buffer holds.
 - ``start`` with no file chosen is 409, not a 204 after which nothing happens.
 - The chosen file stays chosen when the printer is disconnected. A file is analysed at once, not only when nothing
   prints, so ``gcodeAnalysis`` is there within seconds, and ``analyse`` has nothing to add.
@@ -63,7 +65,7 @@ statuses, fields and kinds of numbers, except where we differ on purpose:
 - An ``Error:`` that a damaged line may have made is told and ends nothing; one about heat ends everything, whatever the
   settings say.
 - Who listens hears the last 300 lines of the console in one ``current``, and of a pattern for them what RE2 can find:
-  no look-arounds, no references back, 200 bytes; none on a computer without the package ``google-re2``, which is there
+  no look-arounds, no references back, classes of ASCII, 200 bytes; none on a computer without the package ``google-re2``, which is there
   for x86_64 and aarch64. ``current`` has no lines about states; upstream's state
   ``OPEN_SERIAL`` is told as ``CONNECTING``. Requests for keys are told to those who may grant them. A wrong session
   ends what the socket heard before; a key bound to a printer hears that one. A page of another origin may not listen
