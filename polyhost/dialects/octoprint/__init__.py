@@ -65,8 +65,8 @@ statuses, fields and kinds of numbers, except where we differ on purpose:
 - An ``Error:`` that a damaged line may have made is told and ends nothing; one about heat ends everything, whatever the
   settings say.
 - Who listens hears the last 300 lines of the console in one ``current``, and of a pattern for them what RE2 can find:
-  no look-arounds, no references back, classes of ASCII, 200 bytes; none on a computer without the package ``google-re2``, which is there
-  for x86_64 and aarch64. ``current`` has no lines about states; upstream's state
+  no look-arounds, no references back, classes of ASCII, 200 bytes; none on a computer without the package
+  ``google-re2``, which is there for x86_64 and aarch64. ``current`` has no lines about states; upstream's
   ``OPEN_SERIAL`` is told as ``CONNECTING``. Requests for keys are told to those who may grant them. A wrong session
   ends what the socket heard before; a key bound to a printer hears that one. A page of another origin may not listen
   unless it is named; 64 may from one address. Who answers no ping, or reads nothing, is dropped after half a minute.
