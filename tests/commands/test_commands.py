@@ -122,7 +122,13 @@ def _follow(host: Host, slug: str) -> subprocess.Popen[str]:
     """`polyhost follow`, once it shows something."""
     known = environment(POLYHOST_SERVER=host.url, POLYHOST_KEY=host.api_key)
     follower = subprocess.Popen(
-        command("follow", slug), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=known
+        command("follow", slug),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=known,
+        # Where the tests run in a shell's background, Ctrl-C is ignored by them and all that they start.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     assert follower.stdout is not None
     assert "long.gcode" in follower.stdout.readline()
