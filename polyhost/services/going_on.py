@@ -64,7 +64,7 @@ class GoingOn:
 
     def live(self, run: Run) -> Run:
         """`run` with what its driver said last."""
-        p = next((p for p in self._printers.all() if p.slug == run.printer), None)
+        p = self._printers.find(run.printer)
         if run.ended or p is None:
             return run
         if p.run is not None and p.run.id == run.id:
@@ -136,13 +136,7 @@ class GoingOn:
                 self.update(msgspec.structs.replace(run, state=event.state))
             return False
         if run is not None and event.run_id not in self._endings:
-            live = self.live(run)
-            self.ended(
-                EndedRun(
-                    *(run.id, event.state, event.reason, self._clock.now()),
-                    *(live.elapsed_s, live.printing_s, live.file_bytes),
-                )
-            )
+            self._end(run, event.state, event.reason)
         return True
 
     def ended(self, ended: EndedRun) -> None:
@@ -152,13 +146,7 @@ class GoingOn:
 
     def interrupt(self, run: Run, reason: str) -> None:
         """`run` has ended, where its holder cannot say how."""
-        live = self.live(run)
-        self.ended(
-            EndedRun(
-                *(run.id, RunState.INTERRUPTED, reason, self._clock.now()),
-                *(live.elapsed_s, live.printing_s, live.file_bytes),
-            )
-        )
+        self._end(run, RunState.INTERRUPTED, reason)
 
     def want_layers(self, path: str) -> None:
         """Runs of `path` may have begun without its layers."""
@@ -178,6 +166,12 @@ class GoingOn:
         while self._analysed:
             await self._give_layers(self._analysed.pop())
 
+    def _end(self, run: Run, state: RunState, reason: str) -> None:
+        """`run` ended now, as far as it was heard of."""
+        live = self.live(run)
+        at = self._clock.now()
+        self.ended(EndedRun(run.id, state, reason, at, live.elapsed_s, live.printing_s, live.file_bytes))
+
     async def _write_end(self, ended: EndedRun) -> None:
         run = self._runs.get(ended.run_id) or await self._records.run(ended.run_id)
         if run is None:
@@ -196,7 +190,7 @@ class GoingOn:
         )
         if await self._records.end_run(over):
             self._show_end(over, ended.position)
-        p = next((p for p in self._printers.all() if p.slug == run.printer), None)
+        p = self._printers.find(run.printer)
         if p is not None:
             try:
                 await p.driver.forget(run.id)

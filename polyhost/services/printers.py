@@ -127,6 +127,10 @@ class Printers:
             there = ", ".join(self._printers) or "none yet"
             raise NotFound(f"no printer {slug!r}; there are: {there}") from None
 
+    def find(self, slug: str) -> Printer | None:
+        """The same for who can do without: a printer of the history may be gone."""
+        return self._printers.get(slug)
+
     def default(self) -> Printer:
         """The one that is meant when none is named."""
         for printer in self._printers.values():
@@ -165,6 +169,7 @@ class Printers:
                 printer = Printer(settings, self._driver_for(settings), locked=False)
                 await self._records.keep_printer(settings)
                 self._printers[settings.slug] = printer
+                await self.configure(printer)
                 self._keep(printer)
                 self._bus.publish(PrinterAdded(settings.slug))
                 return printer

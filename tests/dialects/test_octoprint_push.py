@@ -99,6 +99,19 @@ def say(one: Hosted, *lines: str, slug: str = "one") -> None:
     one.host.printers.heard(ConsoleLines(slug, told))
 
 
+async def test_who_listens_hears_the_next_printer_of_that_name(served: Served) -> None:
+    printers, two = served.one.host.printers, PrinterSettings("two", "virtual")
+    await printers.add(two, LOCAL)
+    async with app(served, "/p/two/sockjs/websocket") as listener:
+        await listener.auth()
+        assert (await listener.until("history"))["state"]["text"] == "Offline"
+        await printers.remove("two", LOCAL)
+        await printers.add(two, LOCAL)
+        await served.one.machines["two"].connect()
+        while (await listener.until("current"))["state"]["text"] != "Operational":
+            pass
+
+
 async def test_a_stranger_hears_that_it_is_connected_and_nothing_else(served: Served) -> None:
     async with app(served) as stranger, app(served) as known:
         kind, connected = await stranger.next()

@@ -175,6 +175,14 @@ async def test_a_port_is_one_printers_also_when_it_is_connected_there(tmp_path: 
         await world.printers.connect(two, "/dev/tty-two", None, OPERATOR)
 
 
+async def test_a_printer_that_comes_later_is_treated_as_one_of_the_start(tmp_path: Path) -> None:
+    settings = config.Config(scripts=config.Scripts(after_connect="M117 hello"))
+    async with living(World(tmp_path, settings=settings)) as world:
+        added = await world.printers.add(config.Printer("ender", "virtual"), ADMIN)
+        assert world.drivers["ender"].handling.after_connect == ("M117 hello",)
+        assert added.handling == world.drivers["ender"].handling
+
+
 async def test_printers_come_and_go(tmp_path: Path) -> None:
     async with living(World(tmp_path)) as world:
         with world.bus.listen() as heard:

@@ -105,7 +105,7 @@ class FolderView(msgspec.Struct, frozen=True):
 
 def view_of_run(host: Host, run: Run) -> RunView:
     """With its remaining time, where it is the one that its printer has or had last."""
-    printer = next((printer for printer in host.printers.all() if printer.slug == run.printer), None)
+    printer = host.printers.find(run.printer)
     is_latest = printer is not None and printer.run is not None and printer.run.id == run.id
     progress = host.runs.progress(printer) if printer is not None and is_latest else Progress()
     fraction = progress.fraction_done

@@ -377,11 +377,11 @@ class Push:
                 self._news.set()
 
     def _feed(self, slug: str) -> Feed | None:
-        feed = self._feeds.get(slug)
-        if feed is None:
-            with contextlib.suppress(LookupError):
-                printer = next(printer for printer in self._host.printers.all() if printer.slug == slug)
-                feed = self._feeds[slug] = Feed(self._host, printer)
+        feed, printer = self._feeds.get(slug), self._host.printers.find(slug)
+        if feed is None and printer is not None:
+            feed = self._feeds[slug] = Feed(self._host, printer)
+        elif feed is not None and printer is not None:
+            feed.printer = printer  # another of that name may have come since
         return feed
 
     def _rights_changed(self, notice: RightsChanged | LoggedOut) -> None:
