@@ -95,33 +95,31 @@ class ClassicTree(msgspec.Struct, rename="camel"):
     cache_buster: bool = False
 
 
-class WebcamWish(msgspec.Struct, rename="camel"):
-    """What may be set of ``webcam``; other keys are not ours to set and are left alone."""
+class _Wish(msgspec.Struct, rename="camel"):
+    """What may be set under the same name in both places; other keys are not ours to set and are left alone."""
+
+    flip_h: Flag | UnsetType = msgspec.field(default=UNSET, name="flipH")
+    flip_v: Flag | UnsetType = msgspec.field(default=UNSET, name="flipV")
+    rotate90: Flag | UnsetType = UNSET
+    stream_ratio: str | UnsetType = UNSET
+    stream_timeout: int | float | UnsetType = UNSET
+    snapshot_timeout: int | float | UnsetType = UNSET
+    snapshot_ssl_validation: Flag | UnsetType = UNSET
+
+
+class WebcamWish(_Wish, rename="camel"):
+    """What may be set of ``webcam``."""
 
     webcam_enabled: Flag | UnsetType = UNSET
     stream_url: str | UnsetType | None = UNSET
     snapshot_url: str | UnsetType | None = UNSET
-    flip_h: Flag | UnsetType = msgspec.field(default=UNSET, name="flipH")
-    flip_v: Flag | UnsetType = msgspec.field(default=UNSET, name="flipV")
-    rotate90: Flag | UnsetType = UNSET
-    stream_ratio: str | UnsetType = UNSET
-    stream_timeout: int | float | UnsetType = UNSET
-    snapshot_timeout: int | float | UnsetType = UNSET
-    snapshot_ssl_validation: Flag | UnsetType = UNSET
 
 
-class ClassicWish(msgspec.Struct, rename="camel"):
+class ClassicWish(_Wish, rename="camel"):
     """What may be set of ``plugins.classicwebcam``."""
 
     stream: str | UnsetType | None = UNSET
     snapshot: str | UnsetType | None = UNSET
-    flip_h: Flag | UnsetType = msgspec.field(default=UNSET, name="flipH")
-    flip_v: Flag | UnsetType = msgspec.field(default=UNSET, name="flipV")
-    rotate90: Flag | UnsetType = UNSET
-    stream_ratio: str | UnsetType = UNSET
-    stream_timeout: int | float | UnsetType = UNSET
-    snapshot_timeout: int | float | UnsetType = UNSET
-    snapshot_ssl_validation: Flag | UnsetType = UNSET
 
     def as_webcam(self) -> WebcamWish:
         values = msgspec.structs.asdict(self)
