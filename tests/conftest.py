@@ -29,7 +29,8 @@ def _nothing_is_left_behind() -> Iterator[None]:
     with mock.patch.dict(os.environ, XDG_RUNTIME_DIR=folder):
         yield
     _, left = psutil.wait_procs(started_with(folder), timeout=20)
+    were = [" ".join(process.cmdline()) for process in left]
     for process in left:
         process.kill()
     shutil.rmtree(folder)
-    assert not left, f"left running, and killed: {left}"
+    assert not left, f"left running, and killed: {left}, which were {were}"
