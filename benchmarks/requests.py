@@ -97,7 +97,7 @@ def _cold_start(peers: Peers) -> Row:
     took = []
     for _ in range(5):
         began = time.perf_counter()
-        with polyhost_serving("[doors]\noctoprint = 0\n"):
+        with polyhost_serving("[doors]\noctoprint = 0\nmoonraker = 0\n"):
             took.append(time.perf_counter() - began - _init_s())
     theirs = None
     with peers.octoprint() as peer:

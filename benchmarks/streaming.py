@@ -33,7 +33,7 @@ def polyhost_on(firmware: SimulatedFirmware, window: int = 0) -> Iterator[Server
         + (f"window_lines = {window}\nwindow_bytes = 127\n" if window else "")
         for n, port in enumerate(firmware.ports)
     )
-    with polyhost_serving("[doors]\noctoprint = 0\n" + printers) as server:
+    with polyhost_serving("[doors]\noctoprint = 0\nmoonraker = 0\n" + printers) as server:
         for n in range(len(firmware.ports)):
             until(lambda n=n: _operational(server, f"/p/p{n}"), 30, f"printer {n}")
         yield server

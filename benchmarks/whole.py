@@ -19,6 +19,7 @@ BAUD = 115200
 SETTINGS = """
 [doors]
 octoprint = 0
+moonraker = 0
 [[printers]]
 slug = "pty"
 driver = "serial"

@@ -22,7 +22,7 @@ from polyhost.core.events import ConsoleLines, DriverEvent
 from polyhost.core.ports import Driver
 from polyhost.core.printer import PrinterState, Snapshot
 from polyhost.core.user import Role
-from polyhost.dialects import native, octoprint
+from polyhost.dialects import moonraker, native, octoprint
 from polyhost.drivers.engines import EnginePool, runtime_dir
 from polyhost.engine.messages import EndedRun
 from polyhost.engine.ports import ports
@@ -44,7 +44,7 @@ from polyhost.web.server import Server, unix_socket
 
 log = logging.getLogger(__name__)
 
-DIALECTS: Final = (octoprint.DIALECT, native.DIALECT)  # the last one owns what nobody else does
+DIALECTS: Final = (octoprint.DIALECT, moonraker.DIALECT, native.DIALECT)  # the last one owns what nobody else does
 RESTART_S: Final = 1.0  # between the end of a broken background part and its next start
 HEARD_WITHIN_S: Final = 5.0  # before the first answer, for engines that print without a server to say so
 
@@ -218,11 +218,12 @@ class App:
         address = self.host.config.server.host
         doors = self.host.config.doors
         sockets, owners = [self._main_socket, unix_socket(self._local_socket)], {}
-        for name, port in (("octoprint", doors.octoprint),):
+        clients = {"octoprint": "OctoPrint", "moonraker": "Moonraker"}
+        for name, port in (("octoprint", doors.octoprint), ("moonraker", doors.moonraker)):
             if port and (door := _try_to_listen(address, port, f"the door of {name}")):
                 sockets.append(door)
                 owners[port] = name
-                self._further_ports[port] = "for clients of OctoPrint"
+                self._further_ports[port] = f"for clients of {clients[name]}"
         return sockets, owners
 
     def _say_what_prints(self, cancelled: bool) -> None:

@@ -39,6 +39,7 @@ class Doors(_Section, frozen=True):
     """``[doors]``: further ports, each where clients of one API look; 0 closes a door."""
 
     octoprint: int = 5000  # where clients of OctoPrint look
+    moonraker: int = 7125  # where clients of Moonraker look
 
 
 class Access(_Section, frozen=True):
@@ -60,6 +61,12 @@ class OctoPrint(_Section, frozen=True):
 
     compat_version: str = "1.11.8"  # the version that clients are told
     heater_while_printing: bool = True  # False: the 2013 rule, 409 for targets set while printing
+
+
+class Moonraker(_Section, frozen=True):
+    """``[moonraker]``"""
+
+    edition: Literal["modern", "early"] = "modern"  # whose words count where those of today and of 2020 cannot agree
 
 
 class Scripts(_Section, frozen=True):
@@ -147,6 +154,7 @@ class Config(_Section, frozen=True):
     access: Access = Access()
     discovery: Discovery = Discovery()
     octoprint: OctoPrint = OctoPrint()
+    moonraker: Moonraker = Moonraker()
     scripts: Scripts = Scripts()
     safety: Safety = Safety()
     uploads: Uploads = Uploads()

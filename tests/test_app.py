@@ -49,7 +49,7 @@ def serve_command(data: Path, *arguments: str) -> list[str]:
 def serving(data: Path, settings: str = "", *arguments: str) -> Iterator[Server]:
     """A host on `data`; whatever it leaves is ended."""
     config = data.with_suffix(".toml")
-    config.write_text(settings if "[doors]" in settings else "[doors]\noctoprint = 0\n" + settings)
+    config.write_text(settings if "[doors]" in settings else "[doors]\noctoprint = 0\nmoonraker = 0\n" + settings)
     process = subprocess.Popen(
         serve_command(data, "--config", str(config), *arguments), stderr=subprocess.PIPE, text=True, env=environment()
     )
@@ -204,7 +204,7 @@ def test_root_is_refused_unless_it_insists(data: Path) -> None:
 def test_behind_its_door_octoprint_owns_what_nobody_knows(data: Path) -> None:
     door = free_port()
     key = {"X-Api-Key": init(data)}
-    with serving(data, f"[doors]\noctoprint = {door}\n") as server:
+    with serving(data, f"[doors]\noctoprint = {door}\nmoonraker = 0\n") as server:
         assert httpx.get(f"http://127.0.0.1:{door}/api/version", headers=key).json()["api"] == "0.1"
         here, there = (httpx.get(f"{base}/nothing", headers=key) for base in (server.url, f"http://127.0.0.1:{door}"))
         assert (here.status_code, there.status_code) == (404, 404)

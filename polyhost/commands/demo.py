@@ -65,7 +65,7 @@ def demo(
                 say(f"port {port} is in use; the demo takes {taken}")
             machines = [Printer(slug=f"virtual-{n + 1}", driver="virtual", speed=speed) for n in range(printers)]
             server = Server(host=LOOPBACK, port=taken, name="Polyhost demo")
-            settings = Config(server=server, doors=Doors(octoprint=0))
+            settings = Config(server=server, doors=Doors(octoprint=0, moonraker=0))
             code = uvloop.run(_demo(settings, machines, folder, main_socket, as_json=json, printing=print_, once=once))
     finally:
         if data is None:

@@ -161,7 +161,8 @@ def _commands(config: Config) -> Iterator[Finding]:
 def _ports(config: Config, data: Path) -> Iterator[Finding]:
     from polyhost.web.listening import listen
 
-    wanted = {"main port": config.server.port, "OctoPrint door": config.doors.octoprint}
+    wanted = {"main port": config.server.port}
+    wanted |= {"OctoPrint door": config.doors.octoprint, "Moonraker door": config.doors.moonraker}
     wanted |= {f"port of {printer.slug}": printer.listen for printer in config.printers}
     if _answers(data):
         yield Finding("host", Level.OK, "a host of this data folder is running; its ports are its own")

@@ -3,7 +3,9 @@
     PolyhostError
     ├── NotFound        the thing named is not there           look for another
     ├── NotAllowed      this caller may not                    ask somebody who may
+    │   └── NotKnown      nobody is known to be calling        log in, or bring a key
     ├── NotNow          right request, wrong state             wait, or change the state first
+    │   ├── InUse         a run reads the file               wait for its end
     │   ├── SetupNeeded   there is no administrator yet        go to /setup
     │   └── TooMany       too many tries                       wait `retry_after_s`
     ├── Malformed       the request itself is wrong            correct it
@@ -32,8 +34,16 @@ class NotAllowed(PolyhostError):
     """The caller is known, or is a guest, and may not do this."""
 
 
+class NotKnown(NotAllowed):
+    """The caller is a guest, and this is not for guests."""
+
+
 class NotNow(PolyhostError):
     """A right request in the wrong state."""
+
+
+class InUse(NotNow):
+    """A run reads the file that is to be changed."""
 
 
 class SetupNeeded(NotNow):

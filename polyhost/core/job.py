@@ -88,6 +88,9 @@ class RunProgress(msgspec.Struct, frozen=True):
     printing_s: float = 0.0
     file_time_s: float | None = None
     reason: str = ""  # why it failed or was interrupted, in words for the owner
+    filament_mm: float = 0.0  # pushed so far, less what was pulled back
+    extruding_s: float | None = None  # `printing_s` since filament was pushed first; None before that
+    excluded: tuple[str, ...] = ()  # objects that are left out from now on
 
     @property
     def ended(self) -> bool:

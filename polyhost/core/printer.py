@@ -137,6 +137,37 @@ class Firmware(msgspec.Struct, frozen=True):
     motion: tuple[str, ...] = ()
 
 
+class MotionLimits(msgspec.Struct, frozen=True):
+    """How fast the machine may move, as far as it said so or was told so: mm/s and mm/s²; None is unknown."""
+
+    velocity: float | None = None
+    acceleration: float | None = None
+    z_velocity: float | None = None
+    z_acceleration: float | None = None
+    corner_velocity: float | None = None  # with which a right angle may be taken
+
+
+class Retraction(msgspec.Struct, frozen=True):
+    """What ``G10`` and ``G11`` do: lengths in mm, speeds in mm/s."""
+
+    length: float = 0.0
+    speed_mm_s: float = 0.0
+    extra_length: float = 0.0  # that is pushed besides what was retracted
+    extra_speed_mm_s: float = 0.0
+    lift: float = 0.0
+
+
+class BedMesh(msgspec.Struct, frozen=True):
+    """The bed's unevenness as reported: rows of heights in mm, from `min_y` to `max_y`, each along X."""
+
+    min_x: float
+    min_y: float
+    max_x: float
+    max_y: float
+    heights: tuple[tuple[float, ...], ...]
+    used: bool = True  # it is compensated now
+
+
 class Axis(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """How fast an axis jogs, and whether it runs backwards."""
 
@@ -283,6 +314,16 @@ class Snapshot(msgspec.Struct, frozen=True):
     fan: float = 0.0
     feedrate_factor: float = 1.0
     flow_factor: float = 1.0
+    absolute: bool = True  # X, Y and Z are read as places, not as ways
+    absolute_e: bool = True  # and so is E
+    feedrate_mm_s: float = 0.0  # as last told
+    z_offset: float = 0.0  # mm that Z was moved by babysteps since the firmware started
+    limits: MotionLimits = MotionLimits()
+    retraction: Retraction | None = None  # None: nobody said
+    mesh: BedMesh | None = None  # None: none was reported
+    filament: dict[str, bool] = {}  # whether each filament sensor sees filament
+    message: str = ""  # what the machine's display was told last (``M117``)
+    told_progress: float | None = None  # the fraction done that the file told last (``M73``)
     sd_ready: bool = False
     card_used: bool = True  # its owner wants its own card used
     transfer: CardTransfer | None = None  # the file on its way to its own card

@@ -5,7 +5,7 @@ from typing import Final
 
 import msgspec
 
-from polyhost.core.errors import NotAllowed
+from polyhost.core.errors import NotAllowed, NotKnown
 
 
 class Permission(Enum):
@@ -101,10 +101,11 @@ class Caller(msgspec.Struct, frozen=True):
         return permission in self.permissions
 
     def require(self, permission: Permission, printer: str | None = None) -> None:
-        """`NotAllowed` unless this caller may."""
+        """`NotAllowed` unless this caller may; `NotKnown` for a guest."""
         if not self.may(permission, printer):
             on = "" if printer is None else f" on {printer}"
-            raise NotAllowed(f"{self.name or 'a guest'} may not {permission.value}{on}")
+            refused = NotKnown if self.is_guest else NotAllowed
+            raise refused(f"{self.name or 'a guest'} may not {permission.value}{on}")
 
 
 GUEST: Final = Caller()

@@ -19,7 +19,17 @@ from typing import Protocol, TypeVar
 import msgspec
 
 from polyhost.config import Uploads
-from polyhost.core.errors import Malformed, NoSpace, NotAllowed, NotFound, NotNow, PolyhostError, TooLarge, TooMany
+from polyhost.core.errors import (
+    InUse,
+    Malformed,
+    NoSpace,
+    NotAllowed,
+    NotFound,
+    NotNow,
+    PolyhostError,
+    TooLarge,
+    TooMany,
+)
 from polyhost.core.events import Event, FileAdded, FileMoved, FileRemoved, FolderAdded, FolderRemoved
 from polyhost.core.file import Analysis, File, checked_name, checked_path
 from polyhost.core.ports import Clock, Digests, FileRecords, FileStore, OnDisk, Staged, StoredFile
@@ -341,7 +351,7 @@ class Files:
     def _check_unused(self, files: list[File]) -> None:
         for file in files:
             if self.user is not None and (printer := self.user.uses(file.path)):
-                raise NotNow(f"{file.path} is being printed on {printer}")
+                raise InUse(f"{file.path} is being printed on {printer}")
 
     def _check_count(self) -> None:
         if len(self._uploads) >= self._settings.max_at_once:

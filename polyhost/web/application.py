@@ -16,7 +16,7 @@ from typing import Any, Final
 import anyio
 from starlette.responses import FileResponse
 
-from polyhost.core.errors import Malformed, NotAllowed, NotFound, PolyhostError, SetupNeeded
+from polyhost.core.errors import Malformed, NotAllowed, NotFound, NotKnown, PolyhostError, SetupNeeded
 from polyhost.services.host import Host
 from polyhost.web.addressing import KnownHosts, Peer, Peers, below_root, split_prefix
 from polyhost.web.answers import Answer, Encoded, Headers, Latest, Stored, Streamed, encoded, no_content, unchanged
@@ -286,7 +286,8 @@ def _check_permission(call: Call, route: Route | SocketRoute) -> None:
     if route.about_printer or "slug" in call.params:
         call.require(route.needs)
     elif not call.caller.may(route.needs):
-        raise NotAllowed(f"this takes a key or login that may {route.needs.value}")
+        refused = NotKnown if call.caller.is_guest else NotAllowed
+        raise refused(f"this takes a key or login that may {route.needs.value}")
 
 
 async def _wait(event: asyncio.Event) -> None:

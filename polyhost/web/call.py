@@ -5,7 +5,7 @@ from collections.abc import AsyncGenerator, Callable, Mapping, MutableMapping
 from dataclasses import dataclass
 from typing import Any, Final, TypeVar
 
-from polyhost.core.errors import Malformed, NotAllowed, Unsupported
+from polyhost.core.errors import Malformed, NotAllowed, NotKnown, Unsupported
 from polyhost.core.user import GUEST, Caller, Permission
 from polyhost.services.host import Host
 from polyhost.services.printer import Printer
@@ -214,13 +214,14 @@ class Call:
         return self.header(b"content-type").split(";", 1)[0].strip().lower()
 
     def require(self, permission: Permission) -> None:
-        """`NotAllowed` unless the caller may, on the printer that is meant."""
+        """`NotAllowed` unless the caller may, on the printer that is meant; `NotKnown` for a guest."""
         if not self.caller.may(permission, self.slug):
             reason = f"It takes a key or login that may {permission.value}."
             key = self.caller.key
             if key is not None and self.caller.may(permission):  # and so it was the printer
                 reason = f"This key is for {', '.join(key.printers)} alone, not for {self.slug}."
-            raise NotAllowed(f"You don't have the permission to access the requested resource. {reason}")
+            refused = NotKnown if self.caller.is_guest else NotAllowed
+            raise refused(f"You don't have the permission to access the requested resource. {reason}")
 
     async def json(self) -> bytes:
         """The body, at most 100 KB, declared as JSON; `Unsupported` when it is declared as something else."""

@@ -34,6 +34,8 @@ class SocketConnection(WebSocketsSansIOProtocol):
     """One client's WebSocket; satisfies `polyhost.web.sockets.Wire`."""
 
     on_writable: Callable[[], None] = staticmethod(lambda: None)
+    _at_once = float(MAX_FRAMES)
+    _in_a_second = FRAMES_S
     _credit = float(MAX_FRAMES)  # frames that the client may send now
     _credited_at = 0.0
 
@@ -55,6 +57,11 @@ class SocketConnection(WebSocketsSansIOProtocol):
         """Bytes that the client has not taken yet."""
         return self.transport.get_write_buffer_size()
 
+    def allow(self, at_once: int, in_a_second: float) -> None:
+        """Take so many frames of the client from now on."""
+        self._credit += at_once - self._at_once
+        self._at_once, self._in_a_second = at_once, in_a_second
+
     def end(self, code: int, reason: str = "", within_s: float = CLOSE_WITHIN_S) -> None:
         """Begin to close, and wait no longer than `within_s` for the client to agree."""
         if not self.is_open:
@@ -68,6 +75,7 @@ class SocketConnection(WebSocketsSansIOProtocol):
             self.read_paused = False
             self.transport.resume_reading()
         self.close_timer = self.loop.call_later(within_s, self.transport.abort)
+        self.on_writable()
 
     # uvicorn's own, mended
 
@@ -91,10 +99,10 @@ class SocketConnection(WebSocketsSansIOProtocol):
         """Frames of every kind count, and 8 KiB of a large one as one: many would hold up all others (S6)."""
         now = self.loop.time()
         spent = max(len(self.conn.events), _SLICE / _COUNTS_AS_ONE)
-        self._credit = min(MAX_FRAMES, self._credit + (now - self._credited_at) * FRAMES_S) - spent
+        self._credit = min(self._at_once, self._credit + (now - self._credited_at) * self._in_a_second) - spent
         self._credited_at = now
         if self._credit < 0:
-            self.end(POLICY, f"more than {MAX_FRAMES} messages at once")
+            self.end(POLICY, f"more than {self._at_once:g} messages at once")
             self.transport.close()
             return
         super().handle_events()
@@ -102,6 +110,10 @@ class SocketConnection(WebSocketsSansIOProtocol):
     def resume_writing(self) -> None:
         super().resume_writing()
         self.on_writable()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        super().connection_lost(exc)
+        self.on_writable()  # who waits for room waits for nobody
 
     def handle_close(self, event: object) -> None:
         super().handle_close(event)  # type: ignore[arg-type]

@@ -4,6 +4,7 @@ What is sent is a `Frame`: made once, sent to as many clients as want it.  Sendi
 not take in time is kept up to a bound, and beyond it only the newest of each kind of snapshot is (R16).
 """
 
+import asyncio
 from collections import Counter, deque
 from collections.abc import Callable
 from types import TracebackType
@@ -18,6 +19,8 @@ Frame = NewType("Frame", bytes)
 MAX_QUEUED: Final = 256
 MAX_QUEUED_BYTES: Final = 256 * 1024
 MAX_SOCKETS: Final = 2000
+REQUESTS_AT_ONCE: Final = 5000
+REQUESTS_S: Final = 5000.0
 MAX_SOCKETS_OF_ADDRESS: Final = 64
 
 NORMAL: Final = 1000
@@ -49,6 +52,8 @@ class Wire(Protocol):
     def write(self, wire: bytes) -> None: ...
 
     def buffered(self) -> int: ...
+
+    def allow(self, at_once: int, in_a_second: float) -> None: ...
 
     def end(self, code: int, reason: str = "") -> None: ...
 
@@ -97,6 +102,11 @@ class Outbox:
         else:
             self.lost += 1
 
+    def keep(self, frame: bytes) -> None:
+        """Keep `frame`, whatever the bounds."""
+        self._frames.append(frame)
+        self._bytes += len(frame)
+
     def take(self) -> bytes:
         """The oldest."""
         if self._frames:
@@ -113,6 +123,7 @@ class Socket:
         self._wire = wire
         self._receive = receive
         self._outbox = Outbox()
+        self._taken = asyncio.Event()  # there may be room again, or nobody to send to
         wire.on_writable = self._flush
 
     @property
@@ -152,6 +163,23 @@ class Socket:
         else:
             self._wire.write(frame)
 
+    async def deliver(self, frame: Frame) -> None:
+        """Send what must not be left out, behind what waits, and return when the client has taken it.
+
+        Whoever answers requests with this takes no further one from a client that does not read.
+        """
+        if not self._outbox and self._wire.is_writable:
+            self._wire.write(frame)
+        else:
+            self._outbox.keep(frame)
+        while self.is_open and (self._outbox or not self._wire.is_writable):
+            self._taken.clear()
+            await self._taken.wait()
+
+    def expect_requests(self) -> None:
+        """The client asks and is answered: it may send many more messages than one that only listens."""
+        self._wire.allow(REQUESTS_AT_ONCE, REQUESTS_S)
+
     def close(self, code: int = NORMAL, reason: str = "") -> None:
         """Begin to close; `receive` raises from now on."""
         self._wire.end(code, reason.encode()[:_MAX_REASON].decode(errors="ignore"))
@@ -159,6 +187,7 @@ class Socket:
     def _flush(self) -> None:
         while self._outbox and self._wire.is_writable:
             self._wire.write(self._outbox.take())
+        self._taken.set()
 
 
 class Seat:

@@ -30,7 +30,7 @@ async def polyhost(data: Path, machine: Machine) -> AsyncIterator[tuple[str, dic
         heated_chamber=machine.chamber,
     )
     printer = PrinterSettings("one", "virtual", speed=SPEED, autoconnect=False, profile=profile)
-    settings = Config(doors=Doors(0), printers=(printer,))
+    settings = Config(doors=Doors(0, 0), printers=(printer,))
     listening = listen("127.0.0.1", 0)
     app = await App.open(settings, data, listening)
     try:

@@ -11,18 +11,12 @@ from hypothesis import strategies as st
 
 from polyhost.config import Access, Config
 from polyhost.core.user import Role
-from polyhost.dialects import native, octoprint
 from polyhost.web.routes import Route
-from tests.web.hosting import Hosted, hosted
+from tests.web.hosting import DIALECTS, Hosted, hosted
 
 # Without end, or at the cost of a password's hash.
 WAITING = ("/follow", "/login", "/setup", "/xhr", "/xhr_streaming", "/eventsource")
-ROUTES = [
-    route
-    for dialect in (octoprint.DIALECT, native.DIALECT)
-    for route in dialect.routes.all
-    if not route.path.endswith(WAITING)
-]
+ROUTES = [route for dialect in DIALECTS for route in dialect.routes.all if not route.path.endswith(WAITING)]
 HEADERS = [
     *(b"authorization", b"cookie", b"host", b"origin", b"range", b"if-range", b"if-none-match", b"if-modified-since"),
     *(b"x-forwarded-for", b"x-forwarded-host", b"x-forwarded-proto", b"x-script-name", b"x-scheme", b"x-csrf-token"),

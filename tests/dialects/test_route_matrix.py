@@ -10,14 +10,15 @@ import pytest
 
 from polyhost.config import Printer as PrinterSettings
 from polyhost.core.user import MAY, Permission, Role
-from polyhost.dialects import native, octoprint
+from polyhost.dialects import moonraker, octoprint
 from polyhost.services.accounts import LOCAL
 from polyhost.web.routes import Route
-from tests.web.hosting import Hosted, hosted
+from tests.web.hosting import DIALECTS, Hosted, hosted
 
-SOCKETS = [socket for dialect in (octoprint.DIALECT, native.DIALECT) for socket in dialect.routes.sockets]
-ROUTES = [route for dialect in (octoprint.DIALECT, native.DIALECT) for route in dialect.routes.all]
+SOCKETS = [socket for dialect in DIALECTS for socket in dialect.routes.sockets]
+ROUTES = [route for dialect in DIALECTS for route in dialect.routes.all]
 CLOSED = [route for route in ROUTES if route.needs is not None]
+OF_MOONRAKER = {(route.method, route.path) for route in moonraker.DIALECT.routes.all}
 
 OPEN = {
     *{("GET", "/online.txt"), ("GET", "/api/printer/sd"), ("GET", "/api/currentuser"), ("POST", "/api/login")},
@@ -28,11 +29,12 @@ OPEN = {
     *{("GET", "/sockjs"), ("GET", "/sockjs/info"), ("POST", "/sockjs/{server}/{session}/xhr_send")},
     *{("POST", "/sockjs/{server}/{session}/" + way) for way in ("xhr", "xhr_streaming")},
     ("GET", "/sockjs/{server}/{session}/eventsource"),
+    ("POST", "/server/jsonrpc"),  # each method asks
     *{("GET", "/"), ("GET", "/setup"), ("POST", "/setup"), ("POST", "/native/v1/setup")},
 }
 """The doors that are open on purpose; another one is a decision."""
 
-OPEN_SOCKETS = {"/sockjs/websocket", "/sockjs/{server}/{session}/websocket"}  # who opens one owes an `auth`
+OPEN_SOCKETS = {"/websocket", "/sockjs/websocket", "/sockjs/{server}/{session}/websocket"}  # these owe an `auth`
 
 OWN = "/api/access/users/{name}"
 """Below it each finds themselves, and nobody else but administrators, whatever the role may."""
@@ -40,6 +42,11 @@ OWN = "/api/access/users/{name}"
 MOVED = "/api/users"
 
 BODIES = (b"", b"{", b"[" * 50_000, b'{"command": "' + b"x" * 50_000 + b'"}')
+
+
+def refusal_of(route: Route) -> int:
+    """What a guest is refused with: Moonraker's clients look for 401."""
+    return 401 if (route.method, route.path) in OF_MOONRAKER else 403
 
 
 def path_of(route: Route, target: str = "one") -> str:
@@ -75,7 +82,7 @@ async def test_who_is_not_known_gets_nothing(one: Hosted, headers: dict[str, str
         for route in CLOSED:
             for target in ("one", "none"):
                 answer = await client.request(route.method, path_of(route, target), headers=headers)
-                assert answer.status_code == 403, (route.method, route.path)
+                assert answer.status_code == refusal_of(route), (route.method, route.path)
                 assert "there.gcode" not in answer.text
     assert not one.machine.sent
     assert "there.gcode" in one.host.files.tree().files
@@ -91,7 +98,7 @@ async def test_a_stranger_is_known_before_the_body_is_read(one: Hosted, body: by
                 answer = await client.request(
                     route.method, path_of(route), content=body, headers={"Content-Type": kind}
                 )
-                assert answer.status_code == 403, (route.method, route.path)
+                assert answer.status_code == refusal_of(route), (route.method, route.path)
 
 
 @pytest.mark.parametrize("role", list(Role))
@@ -145,6 +152,8 @@ async def test_json_of_another_shape_is_met(one: Hosted, body: str) -> None:
             kind = {"Content-Type": "application/json"}
             answer = await client.request(route.method, path_of(route), content=body, headers=kind)
             assert answer.status_code < 500, (route.method, route.path, answer.text)
+            if (route.method, route.path) in OF_MOONRAKER:
+                continue  # whose upstream passes over a body that it cannot read
             if body in NO_OBJECT and route.method != "PUT" and not route.path.startswith(MOVED):
                 assert answer.status_code >= 400, (route.method, route.path, answer.text)
 
@@ -178,7 +187,7 @@ async def test_a_strangers_body_is_never_asked_for(one: Hosted) -> None:
             "client": ("127.0.0.1", 9),
         }
         await one.application(scope, receive, send)
-        assert answered == [403], (route.method, route.path)
+        assert answered == [refusal_of(route)], (route.method, route.path)
 
 
 async def test_a_key_that_ended_opens_nothing(one: Hosted) -> None:
@@ -189,14 +198,14 @@ async def test_a_key_that_ended_opens_nothing(one: Hosted) -> None:
     async with one.client(ended) as client:
         for route in CLOSED:
             answer = await client.request(route.method, path_of(route))
-            assert answer.status_code == 403, (route.method, route.path)
+            assert answer.status_code == refusal_of(route), (route.method, route.path)
 
 
 async def test_a_key_of_one_printer_opens_nothing_of_another(tmp_path: Path) -> None:
     printers = (PrinterSettings("one", "virtual"), PrinterSettings("two", "virtual"))
     async with hosted(tmp_path, printers=printers) as host:
         async with host.client(await host.key_of(Role.ADMINISTRATOR, "two")) as client:
-            for route in octoprint.DIALECT.routes.all:
+            for route in [*octoprint.DIALECT.routes.all, *moonraker.DIALECT.routes.all]:
                 if route.needs is None or not route.about_printer:
                     continue
                 answer = await client.request(

@@ -103,7 +103,7 @@ class Host:
     def __post_init__(self) -> None:
         self.data, self._config = self.folder / "data", self.folder / "polyhost.toml"
         self.folder.mkdir(parents=True, exist_ok=True)
-        self._config.write_text(f"[doors]\noctoprint = {self.door}\n" + self.settings)
+        self._config.write_text(f"[doors]\noctoprint = {self.door}\nmoonraker = 0\n" + self.settings)
         made = polyhost("init", "--data", str(self.data), "--json")
         self.key = json.loads(made.stdout)["api_key"]
         self._server: subprocess.Popen[bytes] | None = None

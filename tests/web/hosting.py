@@ -23,7 +23,7 @@ from polyhost.core.job import RunProgress, RunSignal, RunState, advance
 from polyhost.core.ports import LinkSettings, Listener, ResumePlan, RunOrder
 from polyhost.core.printer import PrinterState, Snapshot, Temperature
 from polyhost.core.user import Role
-from polyhost.dialects import native, octoprint
+from polyhost.dialects import moonraker, native, octoprint
 from polyhost.services.accounts import LOCAL, Accounts
 from polyhost.services.bus import Bus
 from polyhost.services.clock import SystemClock
@@ -34,6 +34,7 @@ from polyhost.storage.secret import SetupCode, secret_key
 from polyhost.storage.timelapses import TimelapseFolder
 from polyhost.web.application import Application
 
+DIALECTS = (octoprint.DIALECT, moonraker.DIALECT, native.DIALECT)
 GCODE = b"G28\nG1 X10 Y10 F3000\nM104 S0\n" * 20
 READY = {"tool0": Temperature(21.5, 0.0), "bed": Temperature(20.0, 0.0)}
 
@@ -294,8 +295,7 @@ async def hosted(
     library = Library(data / "files", data / "staging", data / "thumbnails")
     timelapses = TimelapseFolder(data / "timelapse")
     host = await build(settings, records, library, timelapses, NoReader(), clock, accounts, driver_for, list, bus, data)
-    dialects = (octoprint.DIALECT, native.DIALECT)
-    application = Application(host, dialects, doors=doors, local_socket=local_socket)
+    application = Application(host, DIALECTS, doors=doors, local_socket=local_socket)
     one = Hosted(host, application, machines, setup_code, keys)
     # No task group: a fixture begins and ends in different tasks.
     parts = [

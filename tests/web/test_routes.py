@@ -1,10 +1,11 @@
 import pytest
 
 from polyhost.core.user import Permission
-from polyhost.dialects import native, octoprint
+from polyhost.dialects import native
 from polyhost.web.answers import Encoded, no_content
 from polyhost.web.call import Call
 from polyhost.web.routes import Dialect, Router, Routes
+from tests.web.hosting import DIALECTS
 
 NAMES = native.DIALECT.errors
 
@@ -64,7 +65,7 @@ def test_the_first_dialect_that_serves_a_path_has_it() -> None:
     assert found[0].methods["GET"].needs is Permission.LOOK
 
 
-@pytest.mark.parametrize("dialect", [octoprint.DIALECT, native.DIALECT], ids=lambda dialect: dialect.name)
+@pytest.mark.parametrize("dialect", DIALECTS, ids=lambda dialect: dialect.name)
 def test_no_dialect_serves_a_method_of_a_path_twice(dialect: Dialect) -> None:
     served = [(route.method, route.path) for route in dialect.routes.all]
     assert len(served) == len(set(served))

@@ -304,6 +304,8 @@ class Wire:
     def buffered(self) -> int:
         return 0
 
+    def allow(self, at_once: int, in_a_second: float) -> None: ...
+
     def end(self, code: int, reason: str = "") -> None: ...
 
 
@@ -374,7 +376,7 @@ async def until_closed(reader: asyncio.StreamReader) -> bytes:
 
 
 async def test_a_client_that_talks_at_leisure_is_heard(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(socket_connection, "FRAMES_S", 1e6)
+    monkeypatch.setattr(socket_connection.SocketConnection, "_in_a_second", 1e6)
     async with connect(f"{served.sockets}/echo") as socket:
         for _ in range(3):
             for _ in range(socket_connection.MAX_FRAMES // 2):
@@ -386,7 +388,7 @@ async def test_a_client_that_talks_at_leisure_is_heard(served: Served, monkeypat
 
 
 async def test_a_flood_of_large_messages_is_cut_short(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(socket_connection, "FRAMES_S", 0.0)
+    monkeypatch.setattr(socket_connection.SocketConnection, "_in_a_second", 0.0)
     heard = 0
     with contextlib.suppress(ConnectionClosed):
         async with connect(f"{served.sockets}/echo", max_size=None) as socket:

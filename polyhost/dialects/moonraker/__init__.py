@@ -1,0 +1,29 @@
+"""Moonraker's API, of today (1.5) and of its first document, for printers of every driver.
+
+Specified by upstream's docs/external_api, and by answers recorded from a live 0.11.0 where the two differ.  A printer
+is one whole Moonraker: at ``/p/<printer>/``, at a port of its own, by a key that is bound to it.  On purpose:
+
+- Paths on the host's disk, tracebacks and keys are in no answer.
+- A batch has at most 1,000 requests, a message 1 MiB, a body 1 MiB.
+"""
+
+from typing import Final
+
+from polyhost.dialects.moonraker import server, websocket
+from polyhost.dialects.moonraker.errors import ERRORS
+from polyhost.dialects.moonraker.live import Live
+from polyhost.dialects.moonraker.resource import methods_of, routes_of
+from polyhost.dialects.moonraker.rpc import Rpc
+from polyhost.web.routes import Dialect
+
+RESOURCES: Final = (
+    websocket.resource,
+    server.resource,
+)
+RPC: Final = Rpc(methods_of(RESOURCES))
+
+_routes = routes_of(RESOURCES)
+_routes.include(websocket.transports(RPC))
+
+_PREFIXES: Final = ("/server/", "/printer/", "/machine/", "/access/", "/debug/", "/websocket", "/klippysocket")
+DIALECT: Final = Dialect("moonraker", _routes, ERRORS, _PREFIXES, (lambda host: Live(host, RESOURCES),))

@@ -1,0 +1,59 @@
+"""Our errors in Moonraker's words: ``{"error": {"code": …, "message": …}}`` over HTTP, a code of JSON-RPC elsewhere.
+
+Upstream: docs/external_api/introduction.md; specification, 1.3 and 1.6.  Beside a strange number of JSON-RPC, codes are
+HTTP's, as positive numbers.
+"""
+
+from typing import Final
+
+import msgspec
+
+from polyhost.core.errors import CommandFailed, InUse, MachineFault, NotFound, NotKnown, NotNow, PolyhostError
+from polyhost.dialects.moonraker.request import Edition
+from polyhost.web.answers import Encoded, encoded
+from polyhost.web.errors import ErrorTable
+
+PARSE_ERROR: Final = -32700
+INVALID_REQUEST: Final = -32600
+METHOD_NOT_FOUND: Final = -32601
+INVALID_PARAMS: Final = -32602
+UNAUTHORIZED: Final = "Unauthorized"
+_KEPT_BY_EARLY: Final = frozenset({401, 404})
+
+
+class ErrorWords(msgspec.Struct):
+    code: int
+    message: str
+
+
+class ErrorBody(msgspec.Struct):
+    error: ErrorWords
+
+
+def _body(error: PolyhostError) -> ErrorBody:
+    return ErrorBody(ErrorWords(ERRORS.status(error), words_of(error)))
+
+
+ERRORS: Final = ErrorTable(_body, {NotKnown: 401, NotNow: 400, InUse: 403, MachineFault: 400, CommandFailed: 400})
+
+
+def words_of(error: PolyhostError) -> str:
+    """Clients compare this one: nobody logged in is ``Unauthorized``, and nothing else."""
+    return UNAUTHORIZED if isinstance(error, NotKnown) else str(error)
+
+
+def answer_of(error: PolyhostError, edition: Edition) -> Encoded:
+    """`error` as an answer over HTTP.  The early edition knows 500 for whatever went wrong, 401 and 404 beside it."""
+    if edition is Edition.MODERN or ERRORS.status(error) in _KEPT_BY_EARLY:
+        return ERRORS.answer(error)
+    return encoded(ErrorBody(ErrorWords(500, words_of(error))), status=500)
+
+
+def rpc_error_of(error: PolyhostError) -> ErrorWords:
+    """`error` as JSON-RPC says it: what is not there is a method not found, who is not known sent wrong params."""
+    words = words_of(error)
+    if isinstance(error, NotKnown):
+        return ErrorWords(INVALID_PARAMS, words)
+    if isinstance(error, NotFound):
+        return ErrorWords(METHOD_NOT_FOUND, words)
+    return ErrorWords(ERRORS.status(error), words)

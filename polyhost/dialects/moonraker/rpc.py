@@ -1,0 +1,106 @@
+"""JSON-RPC 2.0: what a client's message asks, and the answer to it.
+
+Upstream: docs/external_api/introduction.md; specification, 1.6.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+import msgspec
+
+from polyhost.core.errors import Malformed, PolyhostError
+from polyhost.dialects.moonraker.errors import (
+    INVALID_PARAMS,
+    INVALID_REQUEST,
+    METHOD_NOT_FOUND,
+    PARSE_ERROR,
+    ErrorWords,
+    rpc_error_of,
+)
+from polyhost.dialects.moonraker.request import NO_ARGUMENTS, Request
+from polyhost.dialects.moonraker.resource import Endpoint
+from polyhost.web import bodies
+
+MAX_BATCH: Final = 1000
+_encode: Final = msgspec.json.Encoder().encode
+
+RequestFor = Callable[[Mapping[str, Any]], Request]
+"""Makes the request with these arguments, of whoever sent the message."""
+
+
+class Rpc:
+    """Answers messages by these `methods`."""
+
+    def __init__(self, methods: Mapping[str, Endpoint]) -> None:
+        self.methods = methods
+
+    def read(self, message: str | bytes) -> Any:
+        """A message as JSON; what cannot be read is answered by `answer`, too."""
+        try:
+            return bodies.decoded(message.encode() if isinstance(message, str) else message, Any)
+        except (Malformed, UnicodeEncodeError):
+            return _UNREADABLE
+
+    def waits(self, said: Any) -> bool:
+        """Whether the answer may take so long that others should not wait behind it."""
+        several = said if isinstance(said, list) else [said]
+        return any(
+            isinstance(one, dict)
+            and isinstance(name := one.get("method"), str)
+            and (endpoint := self.methods.get(name)) is not None
+            and endpoint.waits
+            for one in several
+        )
+
+    async def answer(self, said: Any, request_for: RequestFor, *, on_socket: bool) -> bytes | None:
+        """The answer to one message or a batch, None where there is nothing to say.
+
+        `on_socket`: it came over a connection that lasts, so what is about that connection may be asked.
+        """
+        if not isinstance(said, list):
+            one = await self._one(said, request_for, on_socket)
+            return None if one is None else _encode(one)
+        if not said:
+            return _encode(_failed(None, ErrorWords(INVALID_REQUEST, "Invalid Request")))
+        if len(said) > MAX_BATCH:
+            words = f"a batch has at most {MAX_BATCH} requests, not {len(said)}"
+            return _encode(_failed(None, ErrorWords(INVALID_REQUEST, words)))
+        answers = [await self._one(one, request_for, on_socket) for one in said]
+        kept = [one for one in answers if one is not None]
+        return _encode(kept) if kept else None
+
+    async def _one(self, said: Any, request_for: RequestFor, on_socket: bool) -> dict[str, Any] | None:
+        if said is _UNREADABLE:
+            return _failed(None, ErrorWords(PARSE_ERROR, "Parse error"))
+        if not isinstance(said, dict):
+            return _failed(None, ErrorWords(INVALID_REQUEST, "Invalid Request"))
+        number, name = said.get("id"), said.get("method")
+        if said.get("jsonrpc") != "2.0" or not isinstance(name, str):
+            return _failed(number, ErrorWords(INVALID_REQUEST, "Invalid Request"))
+        endpoint = self.methods.get(name)
+        if endpoint is None or (endpoint.socket_only and not on_socket):
+            return _failed(number, ErrorWords(METHOD_NOT_FOUND, "Method not found"))
+        params = said.get("params", {})
+        if not isinstance(params, dict):
+            return _failed(number, ErrorWords(INVALID_PARAMS, "Invalid params: an object is expected"))
+        arguments = {key: value for key, value in params.items() if key not in _ABOUT_HTTP}
+        request = request_for(arguments)
+        try:
+            if endpoint.needs is not None:
+                request.require(endpoint.needs)
+            result = await endpoint.handle(request)
+        except PolyhostError as error:
+            return _failed(number, rpc_error_of(error))
+        return None if number is None else {"jsonrpc": "2.0", "result": result, "id": number}
+
+
+class _Unreadable:
+    pass
+
+
+_UNREADABLE: Final = _Unreadable()
+_ABOUT_HTTP: Final = NO_ARGUMENTS - {"access_token", "token"}  # ``identify`` has a token for its argument
+
+
+def _failed(number: Any, error: ErrorWords) -> dict[str, Any]:
+    return {"jsonrpc": "2.0", "error": error, "id": number}

@@ -1,0 +1,92 @@
+"""``/server/info``: what this server is, and whether its printer can be asked.
+
+Upstream: docs/external_api/server.md; specification, 2.1.
+"""
+
+from collections.abc import Iterator
+from typing import Final
+
+import msgspec
+
+from polyhost.core.events import PrinterStateChanged
+from polyhost.core.printer import PrinterState
+from polyhost.core.user import Permission
+from polyhost.dialects.moonraker.live import Live
+from polyhost.dialects.moonraker.request import Request
+from polyhost.dialects.moonraker.resource import Notification, Resource
+from polyhost.services.host import Host
+from polyhost.services.printer import Printer
+
+resource = Resource("klippy_connection", "klippy_apis", "machine", "data_store")
+
+VERSION: Final = "v0.10.0-1-polyhost"
+API_VERSION: Final = (1, 5, 0)
+
+STATES: Final = {
+    PrinterState.OFFLINE: "error",
+    PrinterState.DETECTING: "startup",
+    PrinterState.CONNECTING: "startup",
+    PrinterState.READY: "ready",
+    PrinterState.UNREACHABLE: "error",
+    PrinterState.FAULTED: "shutdown",
+}
+
+
+class ServerInfo(msgspec.Struct):
+    klippy_connected: bool
+    klippy_state: str
+    components: list[str]
+    plugins: list[str]  # as the early document calls them
+    failed_components: list[str]
+    registered_directories: list[str]
+    warnings: list[str]
+    websocket_count: int
+    moonraker_version: str
+    missing_klippy_requirements: list[str]
+    api_version: tuple[int, int, int]
+    api_version_string: str
+
+
+def klippy_state(p: Printer) -> str:
+    """Where the machine stands, in Klippy's words; an error is told with what to do about it."""
+    return STATES[p.snapshot.state]
+
+
+_TOLD: Final = {
+    PrinterState.READY: "klippy_ready",
+    PrinterState.FAULTED: "klippy_shutdown",
+    PrinterState.OFFLINE: "klippy_disconnected",
+    PrinterState.UNREACHABLE: "klippy_disconnected",
+}
+
+
+@resource.on(PrinterStateChanged)
+def told_of_state(notice: PrinterStateChanged, host: Host) -> Iterator[Notification]:
+    if notice.state in _TOLD:
+        yield Notification(_TOLD[notice.state], printer=notice.printer)
+
+
+@resource.get("/server/info", needs=Permission.LOOK)
+async def server_info(request: Request) -> msgspec.Raw:
+    live, p = request.call.part(Live), request.printer
+    made_of = (klippy_state(p), len(live.connections), live.warnings)
+
+    def make() -> msgspec.Raw:
+        components = live.components
+        info = ServerInfo(
+            klippy_connected=True,
+            klippy_state=klippy_state(p),
+            components=components,
+            plugins=components,
+            failed_components=[],
+            registered_directories=[],
+            warnings=list(live.warnings),
+            websocket_count=len(live.connections),
+            moonraker_version=VERSION,
+            missing_klippy_requirements=[],
+            api_version=API_VERSION,
+            api_version_string=".".join(map(str, API_VERSION)),
+        )
+        return msgspec.Raw(msgspec.json.encode(info))
+
+    return request.call.latest.get(("moonraker info", p.slug), made_of, make)

@@ -1,0 +1,114 @@
+"""``/websocket``, and JSON-RPC over HTTP: who is connected, and what they ask.
+
+Upstream: docs/external_api/introduction.md, jsonrpc_notifications.md; specification, 1.6 to 1.8.
+"""
+
+import asyncio
+from collections.abc import Mapping
+from typing import Any, Final
+
+import msgspec
+
+from polyhost.core.errors import Malformed
+from polyhost.dialects.moonraker.connections import Client, Connection
+from polyhost.dialects.moonraker.live import Live
+from polyhost.dialects.moonraker.request import MAX_BODY, Request, edition_of
+from polyhost.dialects.moonraker.resource import Resource, bare
+from polyhost.dialects.moonraker.rpc import Rpc
+from polyhost.web.answers import Answer, no_content
+from polyhost.web.call import Call
+from polyhost.web.routes import Routes
+from polyhost.web.sockets import Socket, text_frame
+
+MAX_WAITING: Final = 64
+_FAIR: Final = 16  # messages of one client, before all others have their turn
+TYPES: Final = frozenset({"web", "mobile", "desktop", "display", "bot", "agent", "other"})
+
+resource = Resource("application", "websockets", "jsonrpc")
+
+
+def transports(rpc: Rpc) -> Routes:
+    """The routes by which JSON-RPC is spoken; who opens the WebSocket may still owe who they are."""
+    routes = Routes()
+
+    @routes.socket("/websocket", open_door=True)
+    async def websocket(call: Call, socket: Socket) -> None:
+        socket.expect_requests()
+        connections = call.part(Live).connections
+        with connections.opened(call, socket, edition_of(call)) as connection:
+            await _answer_all(connection, rpc)
+
+    @routes.post("/server/jsonrpc", open_door=True)
+    async def over_http(call: Call) -> Answer:
+        """Each method asks for itself who may."""
+        if call.media_type != "application/json":
+            raise Malformed("JSON-RPC wants the content type application/json")
+        edition = edition_of(call)
+        said = rpc.read(await call.content(MAX_BODY))
+        answer = await rpc.answer(said, lambda arguments: Request(call, arguments, edition), on_socket=False)
+        return no_content() if answer is None else bare(msgspec.Raw(answer))
+
+    return routes
+
+
+async def _answer_all(connection: Connection, rpc: Rpc) -> None:
+    """Answer what the client asks until it goes: in its order, but nothing waits behind what takes long."""
+
+    def request_for(arguments: Mapping[str, Any]) -> Request:
+        return Request(connection.call, arguments, connection.edition, connection)
+
+    async def answer(said: Any) -> None:
+        body = await rpc.answer(said, request_for, on_socket=True)
+        if body is not None:
+            await connection.socket.deliver(text_frame(body))
+
+    waiting: set[asyncio.Task[None]] = set()
+    async with asyncio.TaskGroup() as group:
+        heard = 0
+        async for message in connection.socket:
+            said = rpc.read(message)
+            if rpc.waits(said):
+                while len(waiting) >= MAX_WAITING:
+                    await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+                task = group.create_task(answer(said), name="a slow answer")
+                waiting.add(task)
+                task.add_done_callback(waiting.discard)
+            else:
+                await answer(said)
+            heard += 1
+            if heard % _FAIR == 0:
+                await asyncio.sleep(0)
+        for task in waiting:
+            task.cancel()
+
+
+class Identify(msgspec.Struct):
+    client_name: str
+    version: str
+    type: str
+    url: str
+
+
+@resource.method("server.connection.identify", open_door=True, socket_only=True)
+async def identify(request: Request) -> dict[str, int]:
+    connection = connection_of(request)
+    said = request.read(Identify)
+    if connection.client is not None:
+        raise Malformed("Connection already identified")
+    kind = said.type.lower()
+    if kind not in TYPES:
+        raise Malformed(f"Invalid Client Type: {said.type}; there are {', '.join(sorted(TYPES))}")
+    connection.client = Client(said.client_name, said.version, kind, said.url)
+    return {"connection_id": connection.id}
+
+
+@resource.method("server.websocket.id", open_door=True, socket_only=True)
+async def websocket_id(request: Request) -> dict[str, int]:
+    return {"websocket_id": connection_of(request).id}
+
+
+def connection_of(request: Request) -> Connection:
+    """The WebSocket that `request` came by, or is tied to."""
+    if request.connection is None:
+        raise Malformed("No connection available")
+    return request.connection
