@@ -63,6 +63,7 @@ class App:
     def __init__(self, settings: Config, data: Path, records: Records, main_socket: socket.socket) -> None:
         self.started = asyncio.Event()
         self.host: Host
+        self.restarting = False  # it ends to begin anew, with the settings as they are then
         self._stop = asyncio.Event()
         self._records = records
         self._main_socket = main_socket
@@ -115,6 +116,11 @@ class App:
     def stop(self) -> None:
         """Begin to end; `run` returns within 15 s."""
         self._stop.set()
+
+    def restart(self) -> None:
+        """Begin to end; whoever runs this then starts it again."""
+        self.restarting = True
+        self.stop()
 
     async def until_stopping(self) -> None:
         await self._stop.wait()

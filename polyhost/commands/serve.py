@@ -3,6 +3,7 @@
 import asyncio
 import os
 import signal
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final
@@ -70,14 +71,18 @@ def serve(
     log = logging.getLogger(__name__)
     with main_socket, host_log(data_folder(data) / "log", LOG_FORM):
         log.info("Polyhost %s begins, as process %d", __version__, os.getpid())
-        uvloop.run(_serve(settings, data_folder(data), main_socket, stop_printing))
-        log.info("Polyhost ends")
+        restarting = uvloop.run(_serve(settings, data_folder(data), main_socket, stop_printing))
+        log.info("Polyhost %s", "begins anew" if restarting else "ends")
+    if restarting:  # the same process, as whoever started it watches that one
+        os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
 
 
-async def _serve(settings: "Config", data: Path, main_socket: "socket.socket", stop_printing: bool) -> None:
+async def _serve(settings: "Config", data: Path, main_socket: "socket.socket", stop_printing: bool) -> bool:
+    """Whether it is to begin anew."""
     from polyhost.app import App
 
     app = await App.open(settings, data, main_socket)
+    app.host.system.begin_anew = app.restart
     on_signals(app.stop)
     async with asyncio.TaskGroup() as group:
         group.create_task(app.run(cancel_runs=stop_printing), name="host")
@@ -88,6 +93,7 @@ async def _serve(settings: "Config", data: Path, main_socket: "socket.socket", s
         if app.setup_code:
             say(f"Nobody administers this host yet: open {app.url}/setup and enter the code {app.setup_code}")
             say("(or stop this and run: polyhost init)")
+    return app.restarting
 
 
 def on_signals(stop: Callable[[], None]) -> None:

@@ -21,6 +21,7 @@ from polyhost.services.accounts import Accounts
 from polyhost.services.app_keys import AppKeys
 from polyhost.services.bus import Bus
 from polyhost.services.card import Cards
+from polyhost.services.computer import Computer
 from polyhost.services.discovery import Discovery
 from polyhost.services.files import Files
 from polyhost.services.handling import Treatment
@@ -69,6 +70,7 @@ class Host:
     prompts: Prompts
     discovery: Discovery
     system: System
+    computer: Computer
     logs: Logs
     serial_logs: SerialLogs
     probing: Probing
@@ -134,6 +136,7 @@ async def build(
         prompts=Prompts(printers, steering, runs, bus, clock),
         discovery=discovery,
         system=system,
+        computer=Computer(clock),
         logs=logs,
         serial_logs=serial_logs,
         probing=Probing(),

@@ -41,12 +41,13 @@ class RotatingFile:
     def _append(self, data: bytes) -> None:
         with contextlib.suppress(FileNotFoundError):
             if self.path.stat().st_size + len(data) > self._max_bytes:
-                self._rotate()
+                self.rotate()
         file = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
         with os.fdopen(file, "ab") as opened:
             opened.write(data)
 
-    def _rotate(self) -> None:
+    def rotate(self) -> None:
+        """What is in the file is now in ``path.1``, and so on; the oldest goes."""
         names = [self.path, *(self.path.with_name(f"{self.path.name}.{n}") for n in range(1, self._kept + 1))]
         for older, newer in zip(reversed(names), reversed(names[:-1]), strict=False):
             with contextlib.suppress(FileNotFoundError):

@@ -14,6 +14,7 @@ import msgspec
 
 from polyhost.core.errors import NoSpace, NotFound
 from polyhost.core.user import Caller
+from polyhost.services.log_files import RotatingFile
 from polyhost.services.rights import needs_the_host
 
 MAX_READ_BYTES: Final = 5_000_000
@@ -54,6 +55,11 @@ class Logs:
         needs_the_host(by)
         await asyncio.to_thread(self._remove, name)
 
+    async def roll_over(self, name: str, by: Caller) -> None:
+        """Begin the log of that name anew, and keep what was in it as the newest of the old ones."""
+        needs_the_host(by)
+        await asyncio.to_thread(self._roll_over, name)
+
     def free_space(self) -> tuple[int, int]:
         """Bytes free and in all, of the disk that has the logs."""
         place = next(folder for folder in (self.folder, *self.folder.parents) if folder.exists())
@@ -93,6 +99,12 @@ class Logs:
                 return file.read(MAX_READ_BYTES)
         except FileNotFoundError:
             raise NotFound(f"no log {name!r}") from None
+
+    def _roll_over(self, name: str) -> None:
+        try:
+            RotatingFile(self._path(name)).rotate()
+        except OSError as error:
+            raise NoSpace(f"{name} cannot be begun anew: {error.strerror}") from error
 
     def _remove(self, name: str) -> None:
         path = self._path(name)

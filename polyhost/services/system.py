@@ -11,7 +11,7 @@ import platform
 import signal
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import Final
@@ -65,6 +65,7 @@ class System:
         self._commands = (*_core(settings), *map(_custom, actions))
         self._running: set[tuple[str, str]] = set()
         self._group: asyncio.Future[asyncio.TaskGroup] = asyncio.Future()
+        self.begin_anew: Callable[[], None] | None = None  # what ends this process and starts it again, if anything can
 
     async def run(self) -> None:
         """Own the commands that run, until cancelled; those that nobody waits for live on."""
@@ -116,6 +117,21 @@ class System:
         task = group.create_task(self._followed(running, key), name=f"command {source}:{action}")
         if command.wait and (failure := await asyncio.shield(task)):
             raise CommandFailed(failure)
+
+    async def restart(self, by: Caller) -> None:
+        """Restart the host, by the owner's command if there is one; prints go on.  `NotNow` where nothing can."""
+        needs_the_host(by)
+        if any((command.source, command.action) == (Source.CORE, "restart") for command in self._commands):
+            await self.execute(Source.CORE, "restart", by=by)
+        elif self.begin_anew is not None:
+            log.warning("%s restarts the host", by.name or "somebody")
+            self.begin_anew()
+        else:
+            raise NotNow("this host cannot restart itself; [system] restart in the settings file can say how")
+
+    def can_end(self, action: str) -> bool:
+        """Whether there is a command to shut the computer down (``shutdown``) or to ``reboot`` it."""
+        return any((command.source, command.action) == (Source.CORE, action) for command in self._commands)
 
     async def _followed(self, running: "_Running", key: tuple[str, str]) -> str:
         """ "" when it ended well, else how it ended."""

@@ -9,7 +9,7 @@ is one whole Moonraker: at ``/p/<printer>/``, at a port of its own, by a key tha
 
 from typing import Final
 
-from polyhost.dialects.moonraker import server, websocket
+from polyhost.dialects.moonraker import machine, server, settings, websocket
 from polyhost.dialects.moonraker.errors import ERRORS
 from polyhost.dialects.moonraker.live import Live
 from polyhost.dialects.moonraker.resource import methods_of, routes_of
@@ -19,6 +19,8 @@ from polyhost.web.routes import Dialect
 RESOURCES: Final = (
     websocket.resource,
     server.resource,
+    settings.resource,
+    machine.resource,
 )
 RPC: Final = Rpc(methods_of(RESOURCES))
 

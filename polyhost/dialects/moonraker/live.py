@@ -1,10 +1,13 @@
 """What this dialect keeps between its answers, and does while nobody asks: one for each application."""
 
 import asyncio
+from typing import Final
 
 from polyhost.dialects.moonraker.connections import Connections
 from polyhost.dialects.moonraker.resource import Resource, Teller
 from polyhost.services.host import Host
+
+BEAT_S: Final = 1.0
 
 
 class Live:
@@ -15,6 +18,7 @@ class Live:
         self.connections = Connections()
         self.warnings: tuple[str, ...] = ()  # what front ends show of this server, above everything
         self.components = [name for resource in resources for name in resource.components]
+        self._beats = [beat for resource in resources for beat in resource.beats]
         self._tellers: dict[type, list[Teller]] = {}
         for resource in resources:
             for kinds, teller in resource.tellers:
@@ -24,6 +28,15 @@ class Live:
     async def run(self) -> None:
         async with asyncio.TaskGroup() as group:
             group.create_task(self._hear(), name="moonraker's notifications")
+            group.create_task(self._beat(), name="moonraker's heartbeat")
+
+    async def _beat(self) -> None:
+        """Tell everybody something each second, for who hears nothing thinks that the server is gone."""
+        while True:
+            await asyncio.sleep(BEAT_S)
+            if self.connections:
+                for beat in self._beats:
+                    self.connections.tell(beat(self.host, len(self.connections)))
 
     async def _hear(self) -> None:
         with self.host.bus.listen(*self._tellers, bound=1024) as listener:

@@ -45,6 +45,8 @@ class Notification:
 
 
 Teller = Callable[[Any, Host], Iterable[Notification]]
+Beat = Callable[[Host, int], Iterable[Notification]]
+"""Called each second while somebody is connected, with how many they are."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +76,7 @@ class Resource:
         self.components = components
         self.endpoints: list[Endpoint] = []
         self.tellers: list[tuple[tuple[type, ...], Teller]] = []
+        self.beats: list[Beat] = []
 
     def get(self, path: str, *, needs: Permission | None = None, **more: Any) -> Callable[[H], H]:
         return self.add(("GET",), path, needs=needs, **more)
@@ -122,6 +125,11 @@ class Resource:
             return teller
 
         return added
+
+    def each_second(self, beat: Beat) -> Beat:
+        """Tell clients what the decorated function makes each second; it must return at once."""
+        self.beats.append(beat)
+        return beat
 
 
 def routes_of(resources: Iterable[Resource]) -> Routes:

@@ -17,7 +17,7 @@ from polyhost.dialects.moonraker.resource import Notification, Resource
 from polyhost.services.host import Host
 from polyhost.services.printer import Printer
 
-resource = Resource("klippy_connection", "klippy_apis", "machine", "data_store")
+resource = Resource("klippy_connection", "klippy_apis")
 
 VERSION: Final = "v0.10.0-1-polyhost"
 API_VERSION: Final = (1, 5, 0)
