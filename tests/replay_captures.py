@@ -1,7 +1,7 @@
 """Replays captures on this host, and shows by hand where it answers otherwise than the original.
 
-``python -m tests.replay_captures [NAME …]`` prints what no ``<name>.differs.json`` explains, as an entry for it, with
-both answers.
+``python -m tests.replay_captures [octoprint/NAME …]`` prints what no ``<name>.differs.json`` explains, as
+an entry for it, with both answers.
 """
 
 import argparse
@@ -12,18 +12,20 @@ from pathlib import Path
 
 import msgspec
 
+from tests.captures.answers import Answer, body_of
 from tests.captures.machines import MACHINES
 from tests.captures.our_host import polyhost
-from tests.captures.playing import Answer, Capture, Player, differences, title_of
-from tests.captures.recorded import CAPTURES, Known, capture
+from tests.captures.playing import differences, title_of
+from tests.captures.recorded import MOONRAKER, OCTOPRINT, Captures, Known
 
 
-async def replayed(capture: Capture, data: Path) -> list[tuple[str, list[str], Answer, Answer]]:
+async def replayed(captures: Captures, name: str, data: Path) -> list[tuple[str, list[str], Answer, Answer]]:
     """Each exchange's title, what differs, what was recorded, and what we said."""
     found: list[tuple[str, list[str], Answer, Answer]] = []
     titles: set[str] = set()
+    capture = captures.capture(name)
     async with polyhost(data, MACHINES[capture.machine]) as (url, keys):
-        player = Player(url, keys)
+        player = captures.player(url, keys)
         try:
             for step in capture.steps:
                 title = title_of(step, player.state)
@@ -32,7 +34,8 @@ async def replayed(capture: Capture, data: Path) -> list[tuple[str, list[str], A
                 ours = await player.play(step)
                 if ours is not None and step.answer is not None:
                     titles.add(title)
-                    found.append((title, differences(step.answer, ours), step.answer, ours))
+                    theirs = msgspec.structs.replace(step.answer, body=body_of(step.answer.body, captures.words))
+                    found.append((title, differences(theirs, ours), theirs, ours))
         finally:
             await player.close()
     return found
@@ -40,18 +43,28 @@ async def replayed(capture: Capture, data: Path) -> list[tuple[str, list[str], A
 
 def main() -> None:
     arguments = argparse.ArgumentParser(description=__doc__)
-    arguments.add_argument("names", nargs="*", default=CAPTURES)
-    for name in arguments.parse_args().names:
-        known = Known(name)
-        with tempfile.TemporaryDirectory() as folder:
-            for title, unlike, theirs, ours in asyncio.run(replayed(capture(name), Path(folder, "data"))):
-                new = known.new(title, unlike)
-                if new:
-                    print(f"{name}: {json.dumps(title, ensure_ascii=False)}: {json.dumps(new)}")
-                    print("   theirs", _short(theirs))
-                    print("   ours  ", _short(ours))
-        for entry in known.gone():
-            print(f"{name}: no longer so: {entry}")
+    arguments.add_argument("names", nargs="*", default=[*_FOLDERS], metavar="octoprint[/NAME]")
+    for given in arguments.parse_args().names:
+        folder_name, _, one = given.partition("/")
+        captures = _FOLDERS[folder_name]
+        for name in [one] if one else captures.names:
+            _show(captures, name)
+
+
+_FOLDERS = {"octoprint": OCTOPRINT, "moonraker": MOONRAKER}
+
+
+def _show(captures: Captures, name: str) -> None:
+    known = Known(captures.differences_of(name))
+    with tempfile.TemporaryDirectory() as folder:
+        for title, unlike, theirs, ours in asyncio.run(replayed(captures, name, Path(folder, "data"))):
+            new = known.new(title, unlike)
+            if new:
+                print(f"{name}: {json.dumps(title, ensure_ascii=False)}: {json.dumps(new)}")
+                print("   theirs", _short(theirs))
+                print("   ours  ", _short(ours))
+    for entry in known.gone():
+        print(f"{name}: no longer so: {entry}")
 
 
 def _short(answer: Answer) -> str:

@@ -8,11 +8,15 @@ import msgspec
 class Machine(msgspec.Struct, frozen=True):
     extruders: int = 1
     chamber: bool = False
+    connected: bool = False  # from the start
     simulated: bool = False
     """Recorded on our own simulator behind a pty; the card of OctoPrint's forgets the files it was sent."""
 
 
-MACHINES: Final = {"one tool": Machine(), "two tools": Machine(2, True), "with a card": Machine(simulated=True)}
+MACHINES: Final = {"one tool": Machine(), "two tools": Machine(2, True), "with a card": Machine(simulated=True)} | {
+    "ready": Machine(connected=True),
+    "without": Machine(),
+}
 _OF: Final = {"tool": "two tools", "sd": "with a card"}
 
 SPEED: Final = 60.0

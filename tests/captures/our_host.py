@@ -29,7 +29,7 @@ async def polyhost(data: Path, machine: Machine) -> AsyncIterator[tuple[str, dic
         extruder_offsets=((0.0, 0.0),) * machine.extruders,
         heated_chamber=machine.chamber,
     )
-    printer = PrinterSettings("one", "virtual", speed=SPEED, autoconnect=False, profile=profile)
+    printer = PrinterSettings("one", "virtual", speed=SPEED, autoconnect=machine.connected, profile=profile)
     settings = Config(doors=Doors(0, 0), printers=(printer,))
     listening = listen("127.0.0.1", 0)
     app = await App.open(settings, data, listening)

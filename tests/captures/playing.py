@@ -1,4 +1,4 @@
-"""Plays lists of requests against a server that speaks OctoPrint's API, and writes down what it answers.
+"""Plays lists of requests against a server, and writes down what it answers.
 
 One program for both servers, so that what is compared was asked in the same way.  A list is a text with a step on
 each line::
@@ -12,6 +12,11 @@ each line::
     admin GET /api/files [If-None-Match: $etag]       with headers; `$name` is what an earlier step kept
     ~ admin POST /api/settings {}                     of the answer's body only the names at its top
     … -> etag=header etag, key=body api_key           what to keep of the answer
+    admin WS server.files.move {"source": "a"}        a request of JSON-RPC over the WebSocket that `admin` has open;
+                                                      ``raw:text:…`` sends what is no request
+    admin HEAR notify_filelist_changed,notify_x       what came unasked over it, since it was last asked, until the
+                                                      named have come in this order
+    admin LEAVE /                                     close it
 
 What changes from one run to the next is a placeholder (``<int>``, ``<time>``, ``<key>``), and so are texts for
 people and every secret.
@@ -21,19 +26,31 @@ import asyncio
 import json
 import re
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final
 
 import httpx
 import msgspec
+
+from tests.captures.answers import OCTOPRINT, Answer, Words, answer_of, body_of, brief
+from tests.captures.gcodes import cube, tiny
+from tests.captures.rpc import Conversations
 
 PATIENCE_S: Final = 20.0
 STATES: Final = {"offline": "Offline", "idle": "Operational", "printing": "Printing", "paused": "Paused"}
 
 SMALL: Final = "G28\nM104 S0\nG1 X10 Y10 Z0.2 F3000\nG1 X60 Y10 E2 F1500\nG1 X60 Y60 E4\nM84\n"
 LONG: Final = "G28\nG1 Z0.2 F6000\n" + "".join(f"G1 X{10 + n % 2} E{n * 0.01:.2f}\nG4 P200\n" for n in range(4000))
-CONTENTS: Final[Mapping[str, str]] = {"small": SMALL, "long": LONG, "empty": "", "text": "no machine code\n"}
-"""What ``@small.gcode`` stands for in a form; ``small`` takes a moment, ``long`` minutes on every machine."""
+CONTENTS: Final[Mapping[str, Callable[[], str]]] = {
+    "small": lambda: SMALL,
+    "long": lambda: LONG,
+    "empty": lambda: "",
+    "text": lambda: "no machine code\n",
+    "cube": cube,
+    "tiny": tiny,
+}
+"""What ``@small.gcode`` stands for in a form; ``small`` takes a moment, ``long`` minutes on every machine.
+``@tiny=a.gcode`` has the one's content and the other's name."""
 
 
 class Step(msgspec.Struct, omit_defaults=True):
@@ -50,15 +67,7 @@ class Step(msgspec.Struct, omit_defaults=True):
     brief: bool = False
     reach: str = ""
     until: list[str] | None = None  # whose GET of which path, and which value must be there
-    answer: "Answer | None" = None
-
-
-class Answer(msgspec.Struct, omit_defaults=True):
-    """What is part of the contract; a content type of JSON is left out."""
-
-    status: int
-    headers: dict[str, Any] = {}
-    body: Any = msgspec.UNSET
+    answer: Answer | None = None
 
 
 class Capture(msgspec.Struct):
@@ -128,7 +137,7 @@ def title_of(step: Step, state: str) -> str:
     body += [":".join(step.raw)] if step.raw is not None else []
     body += [";".join("=".join(part) for part in step.parts)] if step.parts is not None else []
     body += [f"[{name}: {value}]" for name, value in step.headers.items()]
-    return " ".join([f"{state}:", step.by, step.request, *body])
+    return " ".join([*([f"{state}:"] if state else []), step.by, step.request, *body])
 
 
 # Playing it
@@ -137,10 +146,12 @@ def title_of(step: Step, state: str) -> str:
 class Player:
     """One server, and who its callers are: a key for each name, "" for none."""
 
-    def __init__(self, base: str, keys: Mapping[str, str]) -> None:
+    def __init__(self, base: str, keys: Mapping[str, str], words: Words = OCTOPRINT, state: str = "offline") -> None:
         self.base = base
+        self._words = words
+        self._conversations = Conversations(base, keys, PATIENCE_S)
         self.keys = dict(keys)
-        self.state = "offline"
+        self.state = state
         self._kept: dict[str, str] = {}
         self._clients = {
             name: httpx.AsyncClient(base_url=base, timeout=30, headers={"X-Api-Key": key} if key else {})
@@ -148,6 +159,7 @@ class Player:
         }
 
     async def close(self) -> None:
+        await self._conversations.close()
         for client in self._clients.values():
             await client.aclose()
 
@@ -168,14 +180,43 @@ class Player:
             by, path, where, *wanted = step.until
             await self._until(by, path, where, json.loads(wanted[0]) if wanted else None)
             return None
+        if step.request.startswith(("WS ", "HEAR ", "LEAVE ")):
+            return await self._converse(step)
         answer = await self._send(step)
         for name, where in step.keep.items():
             self._kept[name] = str(_kept_from(answer, where))
         prints = self.state in {"printing", "paused"}
-        said = answer_of(answer, self.base, {value: f"<{name}>" for name, value in self._kept.items()}, prints)
+        said = answer_of(answer, self.base, self._placeholders(), prints, self._words)
         if step.brief and isinstance(said.body, dict):
-            said.body = {name: _brief(value) for name, value in said.body.items()}
+            said.body = {name: brief(value) for name, value in said.body.items()}
         return said
+
+    def _placeholders(self) -> dict[str, str]:
+        return {value: f"<{name}>" for name, value in self._kept.items()}
+
+    async def _converse(self, step: Step) -> Answer | None:
+        """A step over a WebSocket: its answer has the status 0."""
+        what, name = self._filled(step.request).split(" ", 1)
+        said: Any
+        if what == "LEAVE":
+            await self._conversations.leave(step.by)
+            return None
+        if what == "HEAR":
+            said = await self._conversations.heard(step.by, name.split(","))
+        elif step.raw is not None:
+            said = await self._conversations.say(step.by, self._filled(step.raw[1]))
+        else:
+            params = msgspec.UNSET if step.json is msgspec.UNSET else json.loads(self._filled(json.dumps(step.json)))
+            said = await self._conversations.ask(step.by, name, params)
+        for kept, where in step.keep.items():
+            self._kept[kept] = str(_at(said, where.removeprefix("body ")))
+        body = body_of(said, self._words, self.base, self._placeholders())
+        if step.brief and isinstance(body, dict):
+            body = {
+                name: {key: brief(each) for key, each in value.items()} if isinstance(value, dict) else value
+                for name, value in body.items()
+            }
+        return Answer(0, {}, body)
 
     async def _send(self, step: Step) -> httpx.Response:
         method, path = self._filled(step.request).split(" ", 1)
@@ -224,10 +265,16 @@ def _part(name: str, value: str) -> bytes:
         head = f'name="{name}"'
         content = value
     else:
-        filename = value[1:]
+        content_name, _, filename = value[1:].rpartition("=")
         head = f'name="{name}"; filename="{filename}"\r\nContent-Type: application/octet-stream'
-        content = CONTENTS[re.match(r"[a-z]*", filename.rpartition("/")[2].partition("_")[0])[0] or "text"]  # type: ignore[index]
+        content = _content_of(content_name or filename)
     return f"--X\r\nContent-Disposition: form-data; {head}\r\n\r\n{content}\r\n".encode()
+
+
+def _content_of(filename: str) -> str:
+    name = filename.rpartition("/")[2]
+    found = (make() for known, make in CONTENTS.items() if re.match(rf"{known}(?![a-z])", name))
+    return next(found, CONTENTS["text"]())
 
 
 def _kept_from(answer: httpx.Response, where: str) -> object:
@@ -251,99 +298,6 @@ def _at(tree: Any, where: str) -> Any:
         else:
             return None
     return tree
-
-
-# What is written down of an answer
-
-
-_HEADERS_KEPT: Final = ("location", "content-disposition", "content-range", "access-control-allow-origin")
-_PRESENCE: Final = ("etag", "last-modified", "retry-after")
-
-_PATH: Final = re.compile(r"^/(?:home|root|tmp|usr|opt|var|dev/tty)\S*")
-"""Where something lies on the computer of the server."""
-_NUMBERS: Final = frozenset(
-    {
-        *{"actual", "averagePrintTime", "bytes", "completion", "date", "depth", "entropy", "estimatedPrintTime"},
-        *{"filepos", "free", "height", "lastPrintTime", "length", "maxX", "maxY", "maxZ", "minX", "minY", "minZ"},
-        *{"printTime", "printTimeLeft", "serverTime", "time", "timestamp", "total", "volume", "width", "ratio"},
-    }
-)
-_TEXTS: Final = frozenset({"error", "message", "description", "confirm", "reason", "_credentials_seen", "faq"})
-_SECRETS: Final = frozenset({"api_key", "apikey", "session", "app_token", "user_token", "key_secret"})
-_OF_THE_HOST: Final = frozenset({"systeminfo", "usage", "pip"})
-"""What is in these tells of the computer, and not of the API."""
-_NOT_OURS: Final = frozenset({"virtual_printer", "pluginmanager", "classicwebcam", "backup", "gcodeviewer"})
-"""Settings and steps of plugins, of which only the presence is looked at."""
-_BY_PROFILE: Final = frozenset({"averagePrintTime", "lastPrintTime"})
-
-
-def answer_of(answer: httpx.Response, base: str, kept: Mapping[str, str], prints: bool) -> Answer:
-    """`prints`: what is left of a print is a guess, or not yet one, so any will do."""
-    headers: dict[str, Any] = {}
-    kind = answer.headers.get("content-type", "").partition(";")[0]
-    if kind not in {"application/json", ""} and answer.content:
-        headers["content-type"] = kind
-    for name in _HEADERS_KEPT:
-        if name in answer.headers:
-            headers[name] = _text(answer.headers[name], base, kept)
-    for name in _PRESENCE:
-        if name in answer.headers:
-            headers[name] = f"<{name}>"
-    cache = answer.headers.get("cache-control", "")
-    if re.search(r"max-age=[1-9]|immutable", cache):  # whoever asks again is answered anew by all others
-        headers["cache-control"] = cache
-    names = [line.partition("=")[0] for line in answer.headers.get_list("set-cookie")]
-    if names:
-        headers["set-cookie"] = sorted({re.sub(r"_P\d+", "_P<port>", name) for name in names})
-    body: Any = msgspec.UNSET
-    if answer.content:
-        if kind == "application/json":
-            body = _body(answer.json(), "", base, kept)
-            if prints and isinstance(body, dict) and "progress" in body:
-                body["progress"].update(printTimeLeft="<guess>", printTimeLeftOrigin="<guess>")
-        elif answer.status_code >= 400 or kind == "text/html":
-            body = "<text>"
-        else:
-            body = f"<{len(answer.content)} bytes>"
-    return Answer(answer.status_code, headers, body)
-
-
-def _body(value: Any, name: str, base: str, kept: Mapping[str, str]) -> Any:
-    if name in _NOT_OURS and isinstance(value, dict):
-        return "<object>"
-    if isinstance(value, dict):
-        inner = name if name in _BY_PROFILE | _OF_THE_HOST else None
-        return {_text(key, base, kept): _body(each, inner or key, base, kept) for key, each in value.items()}
-    if isinstance(value, list):
-        return [_body(each, name, base, kept) for each in value]
-    if name in _OF_THE_HOST:
-        return "<any>"
-    if isinstance(value, bool) or value is None:
-        return value
-    if isinstance(value, int | float):
-        if name in _NUMBERS:
-            return "<int>" if isinstance(value, int) else "<float>"
-        return value
-    if name in _SECRETS:
-        return f"<{name}>"
-    if name in _TEXTS and value:
-        return "<text>"
-    if name == "hash":
-        return "<sha1>"
-    return _text(value, base, kept)
-
-
-def _brief(value: Any) -> Any:
-    return "<object>" if isinstance(value, dict) else "<list>" if isinstance(value, list) else value
-
-
-def _text(text: str, base: str, kept: Mapping[str, str]) -> str:
-    for value, placeholder in kept.items():
-        if len(value) > 5:
-            text = text.replace(value, placeholder)
-    if re.fullmatch("[0-9A-Fa-f]{32}", text):
-        return "<key>"
-    return _PATH.sub("<path>", text.replace(base, "<base>"))
 
 
 # What is different

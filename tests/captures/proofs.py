@@ -16,7 +16,7 @@ from polyhost.dialects import octoprint
 from polyhost.web.routes import Route, Router, SocketRoute
 from tests.captures.clients import CLIENTS
 from tests.captures.playing import title_of
-from tests.captures.recorded import CAPTURES, capture, differences_of, matches
+from tests.captures.recorded import OCTOPRINT, matches
 from tests.dialects.apps import APPS, App, Hear
 
 TESTS: Final = Path(__file__).parent.parent / "dialects"
@@ -42,7 +42,7 @@ def proofs() -> Mapping[Key, Proof]:
     routes = [*octoprint.DIALECT.routes.all, *octoprint.DIALECT.routes.sockets]
     found = {key_of(route): Proof() for route in routes}
     router = Router([octoprint.DIALECT])
-    for name in CAPTURES:
+    for name in OCTOPRINT.names:
         _count(name, router, found)
     for client, keys in CLIENTS.items():
         for key in keys:
@@ -68,8 +68,8 @@ def _asked(app: App, router: Router) -> set[Key]:
 
 
 def _count(name: str, router: Router, found: Mapping[Key, Proof]) -> None:
-    state, differs = "offline", differences_of(name)
-    for step in capture(name).steps:
+    state, differs = "offline", OCTOPRINT.differences_of(name)
+    for step in OCTOPRINT.capture(name).steps:
         state = step.reach or state
         if step.answer is None:
             continue

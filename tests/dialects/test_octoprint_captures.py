@@ -14,14 +14,16 @@ from tests.captures.machines import MACHINES
 from tests.captures.our_host import polyhost
 from tests.captures.playing import steps_of
 from tests.captures.proofs import proofs
-from tests.captures.recorded import CAPTURES, HERE, Known, capture
+from tests.captures.recorded import OCTOPRINT, Known
 from tests.replay_captures import replayed
 
 
-@pytest.mark.parametrize("name", CAPTURES)
+@pytest.mark.parametrize("name", OCTOPRINT.names)
 async def test_we_answer_as_octoprint_did(name: str, tmp_path: Path) -> None:
-    known = Known(name)
-    new = {title: known.new(title, unlike) for title, unlike, _, _ in await replayed(capture(name), tmp_path / "data")}
+    known = Known(OCTOPRINT.differences_of(name))
+    new = {
+        title: known.new(title, unlike) for title, unlike, _, _ in await replayed(OCTOPRINT, name, tmp_path / "data")
+    }
     assert {title: unlike for title, unlike in new.items() if unlike} == {}, "differs, and nobody said so"
     assert known.gone() == [], "said to differ, and does not"
 
@@ -36,13 +38,13 @@ def test_no_route_is_without_proof() -> None:
 
 
 def test_a_list_of_requests_is_recorded_as_it_stands() -> None:
-    for name in CAPTURES:
-        asked = [msgspec.structs.replace(step, answer=None) for step in capture(name).steps]
-        assert asked == list(steps_of((HERE / f"{name}.txt").read_text(encoding="utf-8"))), f"record {name} again"
+    for name in OCTOPRINT.names:
+        asked = [msgspec.structs.replace(step, answer=None) for step in OCTOPRINT.capture(name).steps]
+        assert asked == list(steps_of(OCTOPRINT.list_of(name))), f"record {name} again"
 
 
 async def test_a_listener_hears_what_it_would_hear_there(tmp_path: Path) -> None:
-    folder = HERE / "push"
+    folder = OCTOPRINT.folder / "push"
     theirs = msgspec.json.decode((folder / "lifecycle.json").read_bytes())
     known = msgspec.json.decode((folder / "lifecycle.differs.json").read_bytes(), type=dict[str, list[str]])
     steps = steps_of((folder / "lifecycle.txt").read_text(encoding="utf-8"))
