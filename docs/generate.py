@@ -143,7 +143,8 @@ def _section(title: str, words: str, struct: type[msgspec.Struct]) -> str:
     lines += ["| key | default | meaning |", "| --- | --- | --- |"]
     comments = comments_of(struct)
     for field in msgspec.structs.fields(struct):
-        default = "" if field.required else _toml(field.default)
+        value = field.default if field.default_factory is msgspec.NODEFAULT else field.default_factory()
+        default = "" if field.required else _toml(value)
         lines.append(f"| `{field.name}` | {default} | {comments.get(field.name, '')} |")
     return "\n".join([*lines, ""])
 

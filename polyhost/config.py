@@ -5,6 +5,7 @@ neighbour.  Printers named here are locked: they are changed here and nowhere el
 """
 
 import difflib
+import ipaddress
 import os
 import re
 import tomllib
@@ -16,8 +17,10 @@ import msgspec
 
 from polyhost.core.errors import Malformed
 from polyhost.core.printer import PrinterProfile, checked_profile
+from polyhost.core.user import Role
 
 MAX_COMMAND_S: Final = 3600.0
+_ROLES: Final = tuple(role.value for role in Role)
 DIVIDER: Final = "divider"
 _KEPT_FREE: Final = 0.02
 
@@ -40,6 +43,7 @@ class Doors(_Section, frozen=True):
 
     octoprint: int = 5000  # where clients of OctoPrint look
     moonraker: int = 7125  # where clients of Moonraker look
+    moonraker_early: int = 0  # where clients look that were written for Moonraker's first document, of 2020
 
 
 class Access(_Section, frozen=True):
@@ -47,6 +51,7 @@ class Access(_Section, frozen=True):
 
     proxies: tuple[str, ...] = ()  # networks whose X-Forwarded-… headers count
     allow_origins: tuple[str, ...] = ()  # web pages of other origins that may call, by exact name
+    trusted: dict[str, str] = {}  # networks whose people need no login, each with the role they have
 
 
 class Discovery(_Section, frozen=True):
@@ -182,6 +187,7 @@ def read_config(path: Path) -> Config:
         except Malformed as error:
             raise Malformed(f"{path}: printer {number}: {error}") from error
     try:
+        check_access(config.access)
         check_commands(config.system, config.actions)
     except Malformed as error:
         raise Malformed(f"{path}: {error}") from error
@@ -205,6 +211,19 @@ def on_the_port_of(printer: Printer, others: Iterable[Printer]) -> Printer | Non
     device = os.path.realpath(printer.port)
     found = (other for other in others if other.driver == "serial" and os.path.realpath(other.port) == device)
     return next(found, None)
+
+
+def check_access(access: Access) -> None:
+    """`Malformed` names what is no network, or has no role."""
+    for key, networks in {"proxies": access.proxies, "trusted": access.trusted}.items():
+        for network in networks:
+            try:
+                ipaddress.ip_network(network, strict=False)
+            except ValueError:
+                raise Malformed(f'access.{key}: {network!r} is no network; one is written "192.168.1.0/24"') from None
+    for network, role in access.trusted.items():
+        if role not in _ROLES:
+            raise Malformed(f"access.trusted: the role of {network} is one of {', '.join(_ROLES)}, not {role!r}")
 
 
 def check_commands(system: System, actions: Iterable[Action]) -> None:

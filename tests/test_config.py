@@ -47,9 +47,17 @@ def test_printers_and_their_profiles(tmp_path: Path) -> None:
     assert config.printers[0].profile.x.speed_mm_s == 200
 
 
+def test_a_trusted_network_has_a_role(tmp_path: Path) -> None:
+    config = read_config(written(tmp_path, '[access.trusted]\n"192.168.1.0/24" = "operator"\n"fe80::/10" = "viewer"'))
+    assert config.access.trusted == {"192.168.1.0/24": "operator", "fe80::/10": "viewer"}
+
+
 @pytest.mark.parametrize(
     ("text", "why"),
     [
+        ('[access.trusted]\n"192.168.1.300" = "viewer"', "access.trusted: '192.168.1.300' is no network"),
+        ('[access.trusted]\n"192.168.1.0/24" = "boss"', "the role of 192.168.1.0/24 is one of viewer, uploader"),
+        ('[access]\nproxies = ["proxy.local"]', "access.proxies: 'proxy.local' is no network"),
         ("[server]\nprot = 1", "did you mean `port`"),
         ("[sever]\nport = 1", "did you mean `server`"),
         ('[server]\nport = "x"', "Expected `int`"),

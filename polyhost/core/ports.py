@@ -276,12 +276,20 @@ class AccountRecords(Protocol):
     def load_remembered(self) -> list[Remembered]:
         """Blocking, for the start, as the next one."""
 
+    def load_logins(self) -> list[Remembered]:
+        """By the hashes of their refresh tokens.  Blocking, for the start."""
+
     def load_user_settings(self) -> dict[str, bytes]: ...
 
     async def keep_remembered(self, remembered: Remembered, gone: Sequence[bytes]) -> None:
         """And drop those whose digests are `gone`, in one."""
 
     async def drop_remembered(self, digests: Sequence[bytes]) -> None: ...
+
+    async def keep_login(self, login: Remembered, gone: Sequence[bytes]) -> None:
+        """And drop those whose digests are `gone`, in one."""
+
+    async def drop_logins(self, digests: Sequence[bytes]) -> None: ...
 
     async def keep_user_settings(self, name: str, body: bytes) -> None: ...
 

@@ -80,11 +80,17 @@ class Remembered(msgspec.Struct, frozen=True):
 
 
 class Caller(msgspec.Struct, frozen=True):
-    """Whoever stands behind a request.  A guest has no role and may nothing."""
+    """Whoever stands behind a request.  A guest has no role and may nothing.
+
+    `login` is the log-in that an access token came from.  One who is `trusted` is nobody, but at an address of a
+    network that the owner trusts; it is their name, which no user can have.
+    """
 
     name: str = ""
     role: Role | None = None
     key: ApiKey | None = None
+    login: str = ""
+    trusted: bool = False
 
     @property
     def is_guest(self) -> bool:

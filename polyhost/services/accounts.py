@@ -8,12 +8,12 @@ in modules of their own; here are the rules, and what one change means for the o
 import asyncio
 import hmac
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final, Protocol
 
 import msgspec
 
-from polyhost.core.errors import Malformed, NotAllowed, NotFound, NotNow, SetupNeeded, TooLarge
+from polyhost.core.errors import Malformed, NotAllowed, NotFound, NotKnown, NotNow, SetupNeeded, TooLarge
 from polyhost.core.events import LoggedIn, LoggedOut, RightsChanged
 from polyhost.core.ports import AccountRecords, Clock
 from polyhost.core.user import GUEST, POWER, ApiKey, Caller, Permission, Role, User, weaker
@@ -21,6 +21,8 @@ from polyhost.services.bus import Bus
 from polyhost.services.keys import Keys
 from polyhost.services.passwords import Passwords, checked_app_name, checked_user_name
 from polyhost.services.sessions import Session, Sessions
+from polyhost.services.throttle import Throttle, network_of
+from polyhost.services.tokens import Logins, OneShots, Tokens
 from polyhost.services.unbroken import unbroken
 
 log = logging.getLogger(__name__)
@@ -30,6 +32,9 @@ LOCAL: Final = Caller(name="local", role=Role.ADMINISTRATOR)
 
 PERSONAL: Final = "user key"
 """What the one key is for that a person has besides those of their programs, in place of a program's name."""
+
+SHOWN: Final = "Moonraker"
+"""What the key is for that administrators are shown again: one of the host, and one of each printer."""
 
 SETUP_TRIES: Final = 10
 MAX_USERS: Final = 1000
@@ -56,9 +61,13 @@ class Accounts:
         self._keys = Keys(records, clock, secret_key, self._caller_with)
         self._settings = records.load_user_settings()
         self._sessions = Sessions(records, clock, secret_key)
+        self._logins = Logins(records, clock, secret_key)
+        self._one_shots = OneShots(clock)
+        self._wrong_tokens = Throttle(clock, 20, 60.0)
         self._passwords = Passwords(clock)
         self._setup_tries = 0
         self._changing = asyncio.Lock()
+        self._showing = asyncio.Lock()
 
     async def run(self) -> None:
         """Write down now and then, and at the end, which keys were used."""
@@ -137,7 +146,9 @@ class Accounts:
         return Caller(user.name, user.role)
 
     def begin_session(self, caller: Caller) -> Session:
-        """A session for somebody known already, by a key for instance."""
+        """A session for somebody known already, by a key for instance; `NotAllowed` for a trusted network's."""
+        if caller.trusted:
+            raise NotAllowed("who is known by a trusted network has no session: it would outlast being there")
         return self._sessions.begin(caller)
 
     def session(self, session_id: str) -> Session | None:
@@ -153,6 +164,67 @@ class Accounts:
         caller = await unbroken(self._sessions.end(session_id, token))
         if caller is not None:
             self._bus.publish(LoggedOut(caller.name))
+
+    # Tokens
+
+    async def log_in_with_tokens(self, name: str, password: str, address: str, issuer: str) -> tuple[Caller, Tokens]:
+        """A log-in that lasts for ninety days, over restarts, at the URL `issuer`.  Raises as `log_in` does."""
+        caller = await self.prove(name, password, address)
+        tokens = await unbroken(self._logins.begin(caller.name, issuer))
+        self._bus.publish(LoggedIn(caller.name))
+        return self.caller_of_access(tokens.access), tokens
+
+    def caller_of_access(self, token: str) -> Caller:
+        """Whom an access token stands for; a guest when it is wrong, or has ended with its log-in."""
+        named = self._logins.named(token)
+        return GUEST if named is None else self._logged_in(*named)
+
+    def refreshed(self, refresh: str, issuer: str) -> tuple[Caller, str]:
+        """Who logged in with that refresh token, and a new access token; `NotKnown` when it is none that counts."""
+        found = self._logins.refreshed(refresh, issuer)
+        caller = GUEST if found is None else self._logged_in(found[0], found[1])
+        if found is None or caller.is_guest:
+            raise NotKnown("that refresh token is wrong, or its log-in has ended; log in again")
+        return caller, found[2]
+
+    async def end_logins(self, by: Caller) -> None:
+        """End every log-in of `by`'s that has tokens; `Malformed` for who is no user, or came by a key."""
+        if by.name not in self._users or by.key is not None:
+            raise Malformed("only a user who has logged in logs out")
+        await unbroken(self._logins.end(by.name))
+        self._one_shots.end_all(lambda caller: caller.name == by.name and caller.key is None)
+        self._bus.publish(LoggedOut(by.name))
+
+    def one_shot(self, by: Caller, address: str) -> str:
+        """A token for the next request of `by` from the same address, within five seconds."""
+        if by.is_guest:
+            raise NotKnown("a guest has no tokens")
+        return self._one_shots.make(by, address)
+
+    def caller_of_one_shot(self, token: str, address: str) -> Caller | None:
+        """Whom it stands for, this once; None when it is no such token."""
+        caller = self._one_shots.redeem(token, address)
+        return None if caller is None else self.still(caller)
+
+    def note_wrong_token(self, address: str) -> None:
+        """Nobody at `address` is known, and a token of theirs is wrong; `TooMany` after twenty in a minute."""
+        source = network_of(address)
+        self._wrong_tokens.check(source)
+        self._wrong_tokens.note(source)
+
+    def still(self, caller: Caller, session: Session | None = None) -> Caller:
+        """Who somebody known before is now: a guest when the key, log-in, `session` or account has ended."""
+        if caller.trusted or caller == LOCAL:
+            return caller
+        if caller.key is not None:
+            return self._keys.stands_for(caller.key.id)
+        if caller.login:
+            alive = self._logins.is_live(caller.login, caller.name)
+            return self._logged_in(caller.name, caller.login) if alive else GUEST
+        if session is not None:
+            found = self._sessions.find(session.id)
+            return found.caller if found is not None else GUEST
+        return self._caller_named(caller.name)
 
     # Users
 
@@ -308,7 +380,7 @@ class Accounts:
 
         async def revoke() -> None:
             await self._keys.drop(key_id)
-            self._sessions.end_all(lambda caller: caller.key is not None and caller.key.id == key_id)
+            self._end_all(lambda caller: caller.key is not None and caller.key.id == key_id)
 
         await unbroken(revoke())
         self._bus.publish(RightsChanged(key.user, "modified"))
@@ -329,6 +401,28 @@ class Accounts:
             if key.app == PERSONAL:
                 await self.revoke_key(key.id, by)
 
+    async def shown_key(self, printer: str, by: Caller) -> str:
+        """The secret of the one key that is shown again, made if there is none yet.
+
+        It may all that its maker may, an administrator; on `printer` alone if that is not "".
+        """
+        _manages(by)
+        async with self._showing:
+            for key in self._shown_keys(printer):
+                if (secret := self._keys.shown(key.id)) is not None:
+                    return secret
+            return await self._make_shown_key(printer, by)
+
+    async def renew_shown_key(self, printer: str, by: Caller) -> str:
+        """Another one in its place, which ends with this."""
+        _manages(by)
+        async with self._showing:
+            old = self._shown_keys(printer)
+            secret = await self._make_shown_key(printer, by)
+            for key in old:
+                await self.revoke_key(key.id, by)
+            return secret
+
     async def revoke_secret(self, secret: str, by: Caller) -> None:
         """The same by the key itself; `NotAllowed` when it is none, or none of `by`'s."""
         key = self._keys.of_secret(secret)
@@ -337,6 +431,29 @@ class Accounts:
         await self.revoke_key(key.id, by)
 
     # Inside
+
+    def _shown_keys(self, printer: str) -> list[ApiKey]:
+        printers = (printer,) if printer else ()
+        return [
+            key
+            for key in self._keys
+            if key.app == SHOWN and key.printers == printers and self._keys.shown(key.id) is not None
+        ]
+
+    async def _make_shown_key(self, printer: str, by: Caller) -> str:
+        administrators = sorted(
+            (user for user, _ in self._users.values() if user.active and user.role is Role.ADMINISTRATOR),
+            key=lambda user: (user.name != by.name, user.created_at),
+        )
+        owner, printers = administrators[0], (printer,) if printer else ()
+        async with self._changing:
+            made = self._keys.make(owner.name, owner.role, SHOWN, printers, None, shown_again=True)
+            _, secret = await unbroken(made)
+        return secret
+
+    def _logged_in(self, name: str, login: str) -> Caller:
+        caller = self._caller_named(name)
+        return caller if caller.is_guest else msgspec.structs.replace(caller, login=login)
 
     def _caller_named(self, name: str) -> Caller:
         user, _ = self._users.get(name, (None, ""))
@@ -354,18 +471,25 @@ class Accounts:
 
     async def _keep_user(self, user: User, password_hash: str) -> None:
         await self._sessions.forget(user.name)
+        await self._logins.end(user.name)
         await self._records.keep_user(user, password_hash)
         self._users[user.name] = (user, password_hash)
         self._keys.user_changed(user.name)
-        self._sessions.end_all(lambda caller: caller.name == user.name)
+        self._end_all(lambda caller: caller.name == user.name)
 
     async def _drop_user(self, name: str) -> None:
         await self._sessions.forget(name)
+        await self._logins.end(name)
         await self._records.drop_user(name)
         del self._users[name]
         self._keys.user_gone(name)
         self._settings.pop(name, None)
-        self._sessions.end_all(lambda caller: caller.name == name)
+        self._end_all(lambda caller: caller.name == name)
+
+    def _end_all(self, ends: Callable[[Caller], bool]) -> None:
+        """What lives in memory of whoever it is that loses a right."""
+        self._sessions.end_all(ends)
+        self._one_shots.end_all(ends)
 
     def _stays_administered(self, *, replacing: User, by_whom: User | None) -> None:
         others = [user for user, _ in self._users.values() if user.name != replacing.name]

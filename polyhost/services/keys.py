@@ -1,6 +1,7 @@
 """API keys, held in memory so that naming the caller of a request costs one keyed hash and one look-up.
 
-The database has them for the next start.  Of a secret only a keyed BLAKE2b is kept.
+The database has them for the next start.  Of a secret only a keyed BLAKE2b is kept.  The secret of a key that can be
+shown again follows from its id by the host's own secret, so that nothing more is kept of it than of others.
 """
 
 import hashlib
@@ -60,15 +61,36 @@ class Keys:
         return found.caller
 
     async def make(
-        self, user: str, role: Role, app: str, printers: tuple[str, ...], ends_at: float | None
+        self,
+        user: str,
+        role: Role,
+        app: str,
+        printers: tuple[str, ...],
+        ends_at: float | None,
+        *,
+        shown_again: bool = False,
     ) -> tuple[ApiKey, str]:
-        """The key and its secret."""
-        secret = secrets.token_hex(16).upper()  # 32 hexadecimal digits: some clients take nothing else
-        digest = self._digest(secret)
+        """The key and its secret, which `shown` tells again if it is to be `shown_again`."""
         key = ApiKey(secrets.token_hex(8), user, role, app, printers, self._clock.now(), None, ends_at)
+        # 32 hexadecimal digits: some clients take nothing else
+        secret = self._derived(key.id) if shown_again else secrets.token_hex(16).upper()
+        digest = self._digest(secret)
         await self._records.keep_key(key, digest)
         self._keys[digest] = _Key(key, self._caller_with(key))
         return key, secret
+
+    def stands_for(self, key_id: str) -> Caller:
+        """Whom a key that was shown before stands for now; a guest when it has ended."""
+        found = next((found for found in self._keys.values() if found.key.id == key_id), None)
+        if found is None or (found.key.ends_at is not None and found.key.ends_at <= self._clock.now()):
+            return GUEST
+        return found.caller
+
+    def shown(self, key_id: str) -> str | None:
+        """The secret of a key that can be shown again; None of others."""
+        secret = self._derived(key_id)
+        found = self._keys.get(self._digest(secret))
+        return secret if found is not None and found.key.id == key_id else None
 
     async def drop(self, key_id: str) -> None:
         await self._records.drop_key(key_id)
@@ -94,6 +116,13 @@ class Keys:
             except (NoSpace, NotNow) as error:
                 self._used |= used
                 log.warning("the last use of %d keys is not written yet: %s", len(at), error)
+
+    def _derived(self, key_id: str) -> str:
+        return (
+            hashlib.blake2b(key_id.encode(), key=self._secret_key, person=b"shown key", digest_size=16)
+            .hexdigest()
+            .upper()
+        )
 
     def _digest(self, secret: str) -> bytes:
         return hashlib.blake2b(secret.encode("utf-8", "replace"), key=self._secret_key, digest_size=32).digest()

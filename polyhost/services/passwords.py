@@ -22,6 +22,8 @@ log = logging.getLogger(__name__)
 MAX_NAME_BYTES: Final = 64
 MIN_PASSWORD: Final = 8
 MAX_PASSWORD: Final = 1024
+RESERVED: Final = frozenset({"_API_KEY_USER_", "_TRUSTED_USER_"})
+"""What clients are told instead of a name; nobody is called so."""
 _VERIFYING_AT_ONCE: Final = 2
 _VERIFYING_WAITING: Final = 16
 
@@ -87,6 +89,8 @@ def checked_user_name(name: str) -> str:
         raise Malformed(
             f"a user name has 1 to {MAX_NAME_BYTES} bytes, no blanks at its ends, no / and no control characters"
         )
+    if name in RESERVED:
+        raise Malformed(f"nobody can be called {name}")
     return name
 
 

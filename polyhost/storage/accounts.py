@@ -1,4 +1,4 @@
-"""The tables of accounts: users, keys, log-ins that are remembered, what users set for themselves.
+"""The tables of accounts: users, keys, log-ins that are remembered or have tokens, what users set for themselves.
 
 Each function works inside the transaction that `records` has begun.
 """
@@ -31,6 +31,10 @@ def keys(c: sqlite3.Connection) -> list[tuple[ApiKey, bytes]]:
 
 def remembered(c: sqlite3.Connection) -> list[Remembered]:
     return [Remembered(*row) for row in c.execute("SELECT digest, user, ends_at FROM remembered ORDER BY ends_at")]
+
+
+def logins(c: sqlite3.Connection) -> list[Remembered]:
+    return [Remembered(*row) for row in c.execute("SELECT digest, user, ends_at FROM logins ORDER BY ends_at")]
 
 
 def user_settings(c: sqlite3.Connection) -> dict[str, bytes]:
@@ -68,3 +72,12 @@ def keep_remembered(c: sqlite3.Connection, one: Remembered, gone: Sequence[bytes
 
 def drop_remembered(c: sqlite3.Connection, digests: Sequence[bytes]) -> None:
     c.executemany("DELETE FROM remembered WHERE digest = ?", [(digest,) for digest in digests])
+
+
+def keep_login(c: sqlite3.Connection, one: Remembered, gone: Sequence[bytes]) -> None:
+    drop_logins(c, gone)
+    c.execute("INSERT INTO logins (digest, user, ends_at) VALUES (?, ?, ?)", (one.digest, one.user, one.ends_at))
+
+
+def drop_logins(c: sqlite3.Connection, digests: Sequence[bytes]) -> None:
+    c.executemany("DELETE FROM logins WHERE digest = ?", [(digest,) for digest in digests])

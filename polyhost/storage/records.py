@@ -180,6 +180,9 @@ class Records:
     def load_remembered(self) -> list[Remembered]:
         return self._read(accounts.remembered)
 
+    def load_logins(self) -> list[Remembered]:
+        return self._read(accounts.logins)
+
     def load_user_settings(self) -> dict[str, bytes]:
         return self._read(accounts.user_settings)
 
@@ -203,6 +206,12 @@ class Records:
 
     async def drop_remembered(self, digests: Sequence[bytes]) -> None:
         await self.change(lambda c: accounts.drop_remembered(c, digests))
+
+    async def keep_login(self, login: Remembered, gone: Sequence[bytes]) -> None:
+        await self.change(lambda c: accounts.keep_login(c, login, gone))
+
+    async def drop_logins(self, digests: Sequence[bytes]) -> None:
+        await self.change(lambda c: accounts.drop_logins(c, digests))
 
     async def keep_user_settings(self, name: str, body: bytes) -> None:
         await self._execute("INSERT OR REPLACE INTO user_settings (name, body) VALUES (?, ?)", (name, body))

@@ -85,7 +85,7 @@ class Peers:
         host = host_header_of(_text(headers.get(b"host")))
         root = ""
         address = client
-        if self._proxies and self._trusted(client):
+        if self._proxies and self.is_proxy(client):
             host = host_header_of(_last(headers.get(b"x-forwarded-host"))) or host
             said = _last(headers.get(b"x-forwarded-proto")) or _text(headers.get(b"x-scheme"))
             scheme = said.lower() if said.lower() in DEFAULT_PORTS else scheme
@@ -102,7 +102,7 @@ class Peers:
     def is_shared(self, address: str) -> bool:
         """Whether many may stand behind `address`: it is this computer's own, or that of a trusted proxy."""
         try:
-            return ipaddress.ip_address(address).is_loopback or self._trusted(address)
+            return ipaddress.ip_address(address).is_loopback or self.is_proxy(address)
         except ValueError:
             return not address  # a Unix socket has none
 
@@ -114,11 +114,11 @@ class Peers:
             if not is_address(hop):
                 break
             address = hop
-            if not self._trusted(hop):
+            if not self.is_proxy(hop):
                 break
         return address
 
-    def _trusted(self, address: str) -> bool:
+    def is_proxy(self, address: str) -> bool:
         try:
             ip = ipaddress.ip_address(address)
         except ValueError:

@@ -68,7 +68,10 @@ class Application:
         parts = [make(host) for dialect in dialects for make in dialect.parts]
         self.parts: Mapping[type, Part] = {type(part): part for part in parts}  # these have to run beside the answers
         latest, lists = Latest(_KEPT_ANSWERS), Latest(_KEPT_LISTS)
-        self._kit = Kit(latest, lists, Seats(), self.parts, self._origins, self._peers.is_shared)
+        self._kit = Kit(
+            *(latest, lists, Seats(), self.parts, self._origins),
+            *(self._peers.is_shared, self._peers.is_proxy, self._guard.trusts),
+        )
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "websocket":

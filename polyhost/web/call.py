@@ -46,6 +46,8 @@ class Kit:
     parts: Mapping[type, object]
     origins: frozenset[bytes]
     is_shared: Callable[[str], bool]
+    is_proxy: Callable[[str], bool]
+    trusts: Callable[["Call"], bool]
 
 
 OWN_PRINTER: Final = "own printer"
@@ -153,6 +155,16 @@ class Call:
         """A place among the sockets of this host; `polyhost.web.sockets.Crowded` when there is none."""
         address = self.peer.address
         return self._kit.seats.take(network_of(address), bounded=not self._kit.is_shared(address))
+
+    @property
+    def is_proxy(self) -> bool:
+        """Whether it is a trusted proxy that asks, and does not say for whom."""
+        return self._kit.is_proxy(self.peer.address)
+
+    @property
+    def is_trusted(self) -> bool:
+        """Whether nobody needs a login where it comes from, whoever it is."""
+        return self._kit.trusts(self)
 
     def check_origin(self) -> None:
         """`Foreign` unless the page that asks is ours, is one of those that may, or there is none (S8)."""
