@@ -2,7 +2,7 @@
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import msgspec
 
@@ -253,6 +253,42 @@ class PreferenceRecords(Protocol):
         """All of them, or none."""
 
     async def drop_preferences(self, printer: str) -> None: ...
+
+
+class NamespaceRecords(Protocol):
+    """What programs keep for themselves with a printer, as JSON; `core.namespaces` has the rules and the bounds.
+
+    Each change is durable when it returns, and whole: others at the same record lose nothing by it.
+    """
+
+    async def namespaces(self, printer: str) -> list[str]:
+        """The names of those that have something."""
+
+    async def namespace(self, printer: str, namespace: str) -> bytes | None:
+        """All of one, as a JSON object; None when it has nothing."""
+
+    async def item(self, printer: str, namespace: str, path: tuple[str, ...]) -> bytes:
+        """JSON; `NotFound` when nothing is there."""
+
+    async def put_item(self, printer: str, namespace: str, path: tuple[str, ...], value: Any) -> None:
+        """`Malformed` when something on the way is no object, `TooLarge` beyond a bound."""
+
+    async def drop_item(self, printer: str, namespace: str, path: tuple[str, ...]) -> Any:
+        """What was there; `NotFound` when nothing was.  A record that is left empty goes, too."""
+
+    async def back_up_namespaces(self, printer: str, name: str) -> None:
+        """`NotNow` when there is one of this name, or there are too many."""
+
+    async def restore_namespaces(self, printer: str, name: str) -> list[str]:
+        """All become what they were at the backup; the names of them."""
+
+    def namespace_backups(self, printer: str) -> list[str]:
+        """Their names.  Blocking, as the next one."""
+
+    def drop_namespace_backup(self, printer: str, name: str) -> None: ...
+
+    async def compact(self) -> tuple[int, int]:
+        """Give back to the disk what is not needed of all that is remembered; its bytes before and after."""
 
 
 class AccountRecords(Protocol):

@@ -13,6 +13,7 @@ from polyhost.core.ports import (
     Driver,
     FileRecords,
     FileStore,
+    NamespaceRecords,
     PreferenceRecords,
     RunRecords,
     TimelapseStore,
@@ -26,6 +27,7 @@ from polyhost.services.discovery import Discovery
 from polyhost.services.files import Files
 from polyhost.services.handling import Treatment
 from polyhost.services.logs import Logs
+from polyhost.services.namespaces import Namespaces
 from polyhost.services.preferences import Preferences
 from polyhost.services.printers import Port, PrinterRecords, Printers
 from polyhost.services.probing import Probing
@@ -45,7 +47,9 @@ from polyhost.services.timelapses import Timelapses
 from polyhost.services.webcams import Webcams
 
 
-class HostRecords(FileRecords, RunRecords, AccountRecords, PreferenceRecords, PrinterRecords, Protocol):
+class HostRecords(
+    FileRecords, RunRecords, AccountRecords, PreferenceRecords, NamespaceRecords, PrinterRecords, Protocol
+):
     """All that a host remembers."""
 
 
@@ -62,6 +66,7 @@ class Host:
     accounts: Accounts
     app_keys: AppKeys
     preferences: Preferences
+    namespaces: Namespaces
     profiles: Profiles
     settings: Settings
     scripts: ScriptLibrary
@@ -128,6 +133,7 @@ async def build(
         accounts=accounts,
         app_keys=app_keys,
         preferences=preferences,
+        namespaces=Namespaces(records, printers),
         profiles=profiles,
         settings=preferred,
         scripts=scripts,

@@ -25,6 +25,7 @@ from polyhost.core.job import ENDED, Prints, Run, RunState, Times
 from polyhost.core.ports import OnDisk, StoredFile
 from polyhost.core.user import ApiKey, Remembered, User
 from polyhost.storage import accounts, schema
+from polyhost.storage.namespaces import NamespaceRows
 
 log = logging.getLogger(__name__)
 
@@ -41,7 +42,7 @@ class _Change(NamedTuple):
     durable: bool
 
 
-class Records:
+class Records(NamespaceRows):
     """The database of one data folder, and the only one who has it open for as long as this lives."""
 
     def __init__(self, folder: Path, lock: int, writing: sqlite3.Connection, reading: sqlite3.Connection) -> None:
@@ -105,6 +106,21 @@ class Records:
     async def read(self, work: Callable[[sqlite3.Connection], T]) -> T:
         """What `work` returns; it runs in the reader's thread and sees every answered change."""
         return await asyncio.get_running_loop().run_in_executor(self._reader, self._read, work)
+
+    async def compact(self) -> tuple[int, int]:
+        """Give back to the disk what is not needed; bytes of the database before and after."""
+        return await asyncio.get_running_loop().run_in_executor(self._writer, self._compact)
+
+    def _compact(self) -> tuple[int, int]:
+        file = self.folder / schema.NAME
+        try:
+            self._writing.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+            before = file.stat().st_size
+            self._writing.execute("VACUUM")
+            self._writing.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        except sqlite3.Error as error:
+            raise schema.error_of(error) from error
+        return before, file.stat().st_size
 
     def _write(self) -> None:
         changes, self._waiting = self._waiting, []
@@ -235,6 +251,7 @@ class Records:
             connection.execute("DELETE FROM printers WHERE slug = ?", (slug,))
             connection.execute("DELETE FROM selected WHERE printer = ?", (slug,))
             connection.execute("DELETE FROM preferences WHERE printer = ?", (slug,))
+            connection.execute("DELETE FROM namespaces WHERE printer = ?", (slug,))
 
         await self.change(drop)
 

@@ -5,11 +5,13 @@ is one whole Moonraker: at ``/p/<printer>/``, at a port of its own, by a key tha
 
 - Paths on the host's disk, tracebacks and keys are in no answer.
 - A batch has at most 1,000 requests, a message 1 MiB, a body 1 MiB.
+- To who may not write, a whole database namespace that is not there has nothing in it: front ends wait for theirs.
+- Nothing begins anew when a backup of the database is restored.
 """
 
 from typing import Final
 
-from polyhost.dialects.moonraker import machine, server, settings, websocket
+from polyhost.dialects.moonraker import database, machine, server, settings, websocket
 from polyhost.dialects.moonraker.errors import ERRORS
 from polyhost.dialects.moonraker.live import Live
 from polyhost.dialects.moonraker.resource import methods_of, routes_of
@@ -21,6 +23,7 @@ RESOURCES: Final = (
     server.resource,
     settings.resource,
     machine.resource,
+    database.resource,
 )
 RPC: Final = Rpc(methods_of(RESOURCES))
 
