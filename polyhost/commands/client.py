@@ -26,7 +26,9 @@ API: Final = "/native/v1"
 _ERRORS: Final[Mapping[str, type[PolyhostError]]] = {
     "not_found": errors.NotFound,
     "not_allowed": errors.NotAllowed,
+    "not_known": errors.NotKnown,
     "not_now": errors.NotNow,
+    "in_use": errors.InUse,
     "setup_needed": errors.SetupNeeded,
     "too_many": errors.NotNow,
     "malformed": errors.Malformed,

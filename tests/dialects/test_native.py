@@ -58,7 +58,7 @@ async def test_a_stranger_hears_why(one: Hosted) -> None:
     async with one.client() as client:
         answer = await client.get(f"{V1}/printers")
     assert answer.status_code == 403
-    assert answer.json()["error"] == "not_allowed"
+    assert answer.json()["error"] == "not_known"
 
 
 async def test_the_host(one: Hosted) -> None:
