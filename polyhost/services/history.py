@@ -19,6 +19,7 @@ CONSOLE_LINES: Final = 2000
 SAMPLES: Final = 1800
 SAMPLE_EVERY_S: Final = 1.0
 MARKS: Final = 100
+_EACH: Final = 3  # numbers of a heater in a sample
 
 
 class Console:
@@ -41,10 +42,18 @@ class Console:
         return list(islice(self._lines, len(self._lines) - wanted, None)) if wanted > 0 else []
 
 
+class Column(msgspec.Struct, frozen=True):
+    """One heater's samples, the oldest first: °C, °C wanted, fractions of its power; what nobody said is 0."""
+
+    actual: list[float] = []
+    target: list[float] = []
+    power: list[float] = []
+
+
 class TemperatureHistory:
     """At most one sample a second, the last 1,800.  `count` is how many there ever were.
 
-    Kept as packed numbers, eight bytes a heater: as structs, fifty printers would fill 45 MB with them.
+    Kept as packed numbers, twelve bytes a heater: as structs, fifty printers would fill 45 MB with them.
     """
 
     def __init__(self) -> None:
@@ -65,19 +74,28 @@ class TemperatureHistory:
         for heater in heaters.values():
             values.append(nan if heater.actual is None else heater.actual)
             values.append(nan if heater.target is None else heater.target)
+            values.append(nan if heater.power is None else heater.power)
         self._samples.append((at, values))
         self.count += 1
 
     def samples(self, limit: int = SAMPLES) -> list[TemperatureSample]:
-        """The last `limit` samples, the newest last; powers are not kept."""
+        """The last `limit` samples, the newest last."""
         kept = list(self._samples)[-limit:] if limit > 0 else []
         return [TemperatureSample(at, self._heaters_of(values)) for at, values in kept]
 
-    def _heaters_of(self, values: "array[float]") -> dict[str, Temperature]:
-        pairs = zip(values[::2], values[1::2], strict=True)
+    def columns(self, limit: int = SAMPLES) -> dict[str, Column]:
+        """The last `limit` samples of each heater."""
+        kept = [values for _, values in islice(self._samples, max(0, len(self._samples) - limit), None)]
         return {
-            name: Temperature(_rounded(actual), _rounded(target))
-            for name, (actual, target) in zip(self._heaters, pairs, strict=True)
+            name: Column(*([_number(values[_EACH * n + part]) for values in kept] for part in range(_EACH)))
+            for n, name in enumerate(self._heaters)
+        }
+
+    def _heaters_of(self, values: "array[float]") -> dict[str, Temperature]:
+        each = zip(values[::_EACH], values[1::_EACH], values[2::_EACH], strict=True)
+        return {
+            name: Temperature(_rounded(actual), _rounded(target), _rounded(power))
+            for name, (actual, target, power) in zip(self._heaters, each, strict=True)
         }
 
 
@@ -101,6 +119,10 @@ class Marks:
 
     def since(self, at: float) -> list[Mark]:
         return [mark for mark in self._marks if mark.at >= at]
+
+
+def _number(value: float) -> float:
+    return 0.0 if isnan(value) else round(value, 2)
 
 
 def _rounded(value: float) -> float | None:

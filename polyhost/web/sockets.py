@@ -136,6 +136,11 @@ class Socket:
         """How many messages this client was too slow for."""
         return self._outbox.lost
 
+    @property
+    def is_caught_up(self) -> bool:
+        """Whether the client took all that it was sent: what is sent now is not kept, and not left out."""
+        return not self._outbox and self._wire.is_writable
+
     async def receive(self) -> str | bytes:
         """The client's next message, at most 1 MiB; `SocketClosed` when there is none."""
         message = await self._receive()

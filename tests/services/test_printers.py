@@ -241,7 +241,7 @@ async def test_temperatures_are_sampled_once_a_second_for_half_an_hour(world: Wo
         world.clock.pass_s(0.5)
     samples = world.printers.temperatures(p)
     assert len(samples) == 1800
-    assert samples[-1].heaters == {"tool0": Temperature(399.8, 210.0), "bed": Temperature()}
+    assert samples[-1].heaters == {"tool0": Temperature(399.8, 210.0, 0.5), "bed": Temperature()}
     assert samples[-1].at - samples[-2].at == pytest.approx(1.0)
     assert world.printers.temperatures(p, 3) == samples[-3:]
     assert world.printers.temperatures(p, 0) == []

@@ -11,7 +11,16 @@ is one whole Moonraker: at ``/p/<printer>/``, at a port of its own, by a key tha
 
 from typing import Final
 
-from polyhost.dialects.moonraker import database, machine, server, settings, websocket
+from polyhost.dialects.moonraker import (
+    database,
+    machine,
+    printer,
+    server,
+    settings,
+    subscriptions,
+    temperature_store,
+    websocket,
+)
 from polyhost.dialects.moonraker.errors import ERRORS
 from polyhost.dialects.moonraker.live import Live
 from polyhost.dialects.moonraker.resource import methods_of, routes_of
@@ -24,6 +33,9 @@ RESOURCES: Final = (
     settings.resource,
     machine.resource,
     database.resource,
+    printer.resource,
+    subscriptions.resource,
+    temperature_store.resource,
 )
 RPC: Final = Rpc(methods_of(RESOURCES))
 

@@ -34,6 +34,7 @@ class Connection:
         self.edition = edition
         self.slug = call.slug or ""
         self.client: Client | None = None  # until it identifies itself
+        self.batches = 0  # that are being answered: what changes meanwhile must not overtake what they say
 
     def may(self, permission: Permission) -> bool:
         """On the printer that it is connected to; a guest may nothing, and is told nothing."""

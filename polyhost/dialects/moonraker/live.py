@@ -4,6 +4,7 @@ import asyncio
 from typing import Final
 
 from polyhost.dialects.moonraker.connections import Connections
+from polyhost.dialects.moonraker.feeds import Feeds
 from polyhost.dialects.moonraker.resource import Resource, Teller
 from polyhost.services.host import Host
 
@@ -16,6 +17,7 @@ class Live:
     def __init__(self, host: Host, resources: tuple[Resource, ...]) -> None:
         self.host = host
         self.connections = Connections()
+        self.feeds = Feeds(host, self.connections)
         self.warnings: tuple[str, ...] = ()  # what front ends show of this server, above everything
         self.components = [name for resource in resources for name in resource.components]
         self._beats = [beat for resource in resources for beat in resource.beats]
@@ -29,6 +31,7 @@ class Live:
         async with asyncio.TaskGroup() as group:
             group.create_task(self._hear(), name="moonraker's notifications")
             group.create_task(self._beat(), name="moonraker's heartbeat")
+            group.create_task(self.feeds.run(), name="moonraker's status")
 
     async def _beat(self) -> None:
         """Tell everybody something each second, for who hears nothing thinks that the server is gone."""

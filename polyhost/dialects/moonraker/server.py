@@ -12,6 +12,7 @@ from polyhost.core.events import PrinterStateChanged
 from polyhost.core.printer import PrinterState
 from polyhost.core.user import Permission
 from polyhost.dialects.moonraker.live import Live
+from polyhost.dialects.moonraker.objects.machine import STATES
 from polyhost.dialects.moonraker.request import Request
 from polyhost.dialects.moonraker.resource import Notification, Resource
 from polyhost.services.host import Host
@@ -21,15 +22,6 @@ resource = Resource("klippy_connection", "klippy_apis")
 
 VERSION: Final = "v0.10.0-1-polyhost"
 API_VERSION: Final = (1, 5, 0)
-
-STATES: Final = {
-    PrinterState.OFFLINE: "error",
-    PrinterState.DETECTING: "startup",
-    PrinterState.CONNECTING: "startup",
-    PrinterState.READY: "ready",
-    PrinterState.UNREACHABLE: "error",
-    PrinterState.FAULTED: "shutdown",
-}
 
 
 class ServerInfo(msgspec.Struct):

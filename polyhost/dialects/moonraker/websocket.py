@@ -58,7 +58,12 @@ async def _answer_all(connection: Connection, rpc: Rpc) -> None:
         return Request(connection.call, arguments, connection.edition, connection)
 
     async def answer(said: Any) -> None:
-        body = await rpc.answer(said, request_for, on_socket=True)
+        is_batch = isinstance(said, list)
+        connection.batches += is_batch
+        try:
+            body = await rpc.answer(said, request_for, on_socket=True)
+        finally:
+            connection.batches -= is_batch
         if body is not None:
             await connection.socket.deliver(text_frame(body))
 

@@ -1,0 +1,191 @@
+"""What subscribers are told of their printers: four times a second what changed, made once for all who want the same.
+
+A printer nobody subscribed to costs nothing.  Nothing is queued for who reads slowly: it is passed over, and gets all
+that changed meanwhile as soon as it took what it was sent (`objects.tree`).
+
+Upstream: docs/external_api/printer.md, jsonrpc_notifications.md; specification, 2.2 and 6.
+"""
+
+import asyncio
+from typing import Any, Final
+
+import msgspec
+
+from polyhost.core.user import Permission
+from polyhost.dialects.moonraker.connections import Connection, Connections, frame_of
+from polyhost.dialects.moonraker.objects.source import Source
+from polyhost.dialects.moonraker.objects.synthesised import ComputerStats, Synthesised
+from polyhost.dialects.moonraker.objects.tree import Selection, Tree, union_of
+from polyhost.dialects.moonraker.request import Edition
+from polyhost.services.host import Host
+from polyhost.services.printer import Printer
+from polyhost.web.sockets import Frame
+
+EVERY_S: Final = 0.25
+MAX_ANSWERS: Final = 64
+_AT_ONCE: Final = 200  # clients, before everything else has its turn
+
+_encode: Final = msgspec.json.Encoder().encode
+
+
+class Follower:
+    """A connection that subscribed, or an early one, which is told what any early one asked for."""
+
+    __slots__ = ("connection", "own", "told")
+
+    def __init__(self, connection: Connection, own: Selection, told: int) -> None:
+        self.connection = connection
+        self.own = own
+        self.told = told  # the tick it knows the status of
+
+
+class Feed:
+    """One printer's subscribers."""
+
+    def __init__(self, printer: Printer, source: Synthesised, connections: Connections) -> None:
+        self.printer = printer
+        self.synthesised = source
+        self._source: Source = source
+        self._connections = connections
+        self._tree = Tree()
+        self._followers: dict[int, Follower] = {}
+        self._joined: Selection = ()  # by early clients without a connection
+        self._early: Selection = ()
+        self._version: object = None
+        self._looked_at = -EVERY_S
+        self._answers: dict[Selection, msgspec.Raw] = {}
+        self._answers_of = 0
+
+    @property
+    def is_wanted(self) -> bool:
+        return bool(self._followers or self._joined)
+
+    # Asking
+
+    async def names(self) -> list[str]:
+        return list(await self._source.names())
+
+    async def answer(self, selection: Selection) -> msgspec.Raw:
+        """``{eventtime, status}`` of all that is wanted, as it is now; encoded once for all who ask the same now."""
+        await self._look(selection)
+        if self._answers_of != self._tree.tick or len(self._answers) >= MAX_ANSWERS:
+            self._answers.clear()
+            self._answers_of = self._tree.tick
+        made = self._answers.get(selection)
+        if made is None:
+            body: dict[str, Any] = {"eventtime": self._tree.at, "status": self._tree.whole(selection)}
+            made = self._answers[selection] = msgspec.Raw(_encode(body))
+        return made
+
+    async def subscribe(self, connection: Connection, selection: Selection) -> msgspec.Raw:
+        """Tell `connection` from now on what changes of it, instead of what it subscribed to before."""
+        self._followers.pop(connection.id, None)
+        await self._follow()
+        answer = await self.answer(selection)
+        if selection:
+            self._followers[connection.id] = Follower(connection, selection, self._tree.tick)
+            await self._follow()
+        return answer
+
+    async def join(self, selection: Selection) -> msgspec.Raw:
+        """The same for an early client that has no connection: all early ones are told, itself among them."""
+        self._joined = union_of({self._joined, selection}) if selection else ()
+        await self._follow()
+        return await self.answer(selection)
+
+    # Telling
+
+    async def tell(self) -> None:
+        """Tell everybody what changed since they were told last."""
+        if self._early:
+            self._find_early()
+        await self._look((), anew=True)
+        frames: dict[tuple[Selection, int], Frame | None] = {}
+        tick = self._tree.tick
+        for number, follower in enumerate(list(self._followers.values()), 1):
+            if self._tree.tick != tick:  # somebody asked while others had their turn
+                tick = self._tree.tick
+                frames.clear()
+            connection = follower.connection
+            if self._connections.find(connection.id) is not connection:
+                self._followers.pop(connection.id, None)
+                await self._follow()
+                continue
+            if connection.batches or not connection.socket.is_caught_up or not connection.may(Permission.LOOK):
+                continue
+            selection = self._early if connection.edition is Edition.EARLY else follower.own
+            key = selection, follower.told
+            if key not in frames:
+                changes = self._tree.since(follower.told, selection)
+                frames[key] = frame_of("status_update", (changes, self._tree.at)) if changes else None
+            frame = frames[key]
+            follower.told = tick
+            if frame is not None:
+                connection.socket.send(frame)
+            if number % _AT_ONCE == 0:
+                await asyncio.sleep(0)
+
+    def _find_early(self) -> None:
+        """Early connections are told what others of them asked for, whether they asked for anything or not."""
+        for connection in self._connections.of(self.printer.slug):
+            if connection.edition is Edition.EARLY and connection.id not in self._followers:
+                self._followers[connection.id] = Follower(connection, (), self._tree.tick)
+
+    async def _look(self, wanted: Selection, *, anew: bool = False) -> None:
+        """Bring the status up to date: `anew` if any time went on, else if there is news or it is old."""
+        now, version = asyncio.get_running_loop().time(), self._source.version()
+        if anew or version != self._version or now >= self._looked_at + EVERY_S:
+            self._version, self._looked_at = version, now
+            self._tree.take(*await self._source.look(wanted))
+
+    async def _follow(self) -> None:
+        early = {f.own for f in self._followers.values() if f.connection.edition is Edition.EARLY}
+        self._early = union_of({self._joined, *early})
+        modern = {f.own for f in self._followers.values() if f.connection.edition is Edition.MODERN}
+        await self._source.follow(union_of({self._early, *modern}))
+
+
+class Feeds:
+    """Of every printer."""
+
+    def __init__(self, host: Host, connections: Connections) -> None:
+        self._host = host
+        self._connections = connections
+        self._feeds: dict[str, Feed] = {}
+        self._computer = ComputerStats()
+        self._began_at = host.clock.now()
+        self._somebody = asyncio.Event()
+
+    def of(self, p: Printer) -> Feed:
+        feed = self._feeds.get(p.slug)
+        if feed is None or feed.printer is not p:
+            source = Synthesised(self._host, p, self._computer, self._began_at)
+            feed = self._feeds[p.slug] = Feed(p, source, self._connections)
+        return feed
+
+    async def subscribe(self, p: Printer, connection: Connection, selection: Selection) -> msgspec.Raw:
+        """`Feed.subscribe`; a connection follows one printer."""
+        answer = await self.of(p).subscribe(connection, selection)
+        self._somebody.set()
+        return answer
+
+    async def join(self, p: Printer, selection: Selection) -> msgspec.Raw:
+        answer = await self.of(p).join(selection)
+        self._somebody.set()
+        return answer
+
+    async def run(self) -> None:
+        """Tell all subscribers of all printers, for as long as there are any."""
+        clock = asyncio.get_running_loop().time
+        due = clock()
+        while True:
+            await self._somebody.wait()
+            due = max(due + EVERY_S, clock())
+            await asyncio.sleep(due - clock())
+            self._somebody.clear()
+            for slug, feed in list(self._feeds.items()):
+                if self._host.printers.find(slug) is not feed.printer:
+                    del self._feeds[slug]
+                elif feed.is_wanted:
+                    self._somebody.set()
+                    await feed.tell()

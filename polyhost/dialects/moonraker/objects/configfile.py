@@ -1,0 +1,140 @@
+"""``configfile``: the configuration that a machine of this shape would have in Klipper, and ``gcode_macro``.
+
+Section names in `config` are as in a file, in `settings` all lower case; clients compare some with their case.
+
+Upstream: docs/Config_Reference.md (Klipper); specification, 3.3.
+"""
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from polyhost.core.printer import Snapshot
+from polyhost.dialects.moonraker.objects.heaters import (
+    COLDEST_EXTRUSION,
+    filament_of,
+    heaters_there,
+    sensors_there,
+)
+from polyhost.dialects.moonraker.objects.motion import COMMON, MESH, bounds_of, has_mesh, reach_of
+from polyhost.dialects.moonraker.objects.view import GCODES, Fields, Status, View
+from polyhost.services.commands import MAX_TRAVEL_MM
+
+STEERING: Final = {
+    "PAUSE": "Pause the print",
+    "RESUME": "Go on with the paused print",
+    "CANCEL_PRINT": "Cancel the print",
+}
+"""Macros that clients look for.  Each says that it renames a command, so that no client shows it as a button."""
+
+
+def configfile_of(view: View) -> Fields:
+    sections = sections_of(view)
+    return {
+        "config": {name: {key: text_of(value) for key, value in keys.items()} for name, keys in sections.items()},
+        "settings": {name.lower(): keys for name, keys in sections.items()},
+        "warnings": [],
+        "save_config_pending": False,
+        "save_config_pending_items": {},
+    }
+
+
+def sections_of(view: View) -> Mapping[str, Fields]:
+    """Sections by name, with values of their types."""
+    snapshot, profile = view.snapshot, view.profile
+    bounds, reach = bounds_of(snapshot.limits), reach_of(profile)
+    sections: dict[str, Fields] = {
+        "mcu": {},
+        "printer": {
+            "kinematics": "cartesian",  # whatever moves the toolhead, it is told places in X, Y and Z
+            "max_velocity": bounds.velocity,
+            "max_accel": bounds.acceleration,
+            "max_z_velocity": bounds.z_velocity,
+            "max_z_accel": bounds.z_acceleration,
+            "minimum_cruise_ratio": 0.0,
+            "square_corner_velocity": bounds.corner_velocity,
+        },
+    }
+    for axis in "xyz":
+        low, high = getattr(reach, f"{axis}_min"), getattr(reach, f"{axis}_max")
+        sections[f"stepper_{axis}"] = {"position_min": low, "position_max": high, "position_endstop": low}
+    for name, heater in heaters_there(profile).items():
+        degrees = {"min_temp": 0.0, "max_temp": profile.max_target(heater)}
+        sections[name] = degrees | _of_extruder(view) if heater.startswith("tool") else degrees
+    for name in sensors_there(snapshot, profile):
+        sections[name] = {"min_temp": 0.0, "max_temp": profile.max_chamber}
+    sections |= {
+        "fan": {"max_power": 1.0, "off_below": 0.0},
+        "virtual_sdcard": {"path": GCODES},
+        "pause_resume": {},
+        "display_status": {},
+        "exclude_object": {},
+        "idle_timeout": {"timeout": view.idle_s},
+        "respond": {"default_type": "echo", "default_prefix": "echo:"},
+    }
+    return sections | _of_machine(snapshot) | macro_sections_of(view.macros)
+
+
+def _of_extruder(view: View) -> Fields:
+    profile = view.profile
+    return {
+        "nozzle_diameter": profile.nozzle_diameter,
+        "filament_diameter": profile.filament_diameter,
+        "min_extrude_temp": COLDEST_EXTRUSION,
+        "max_extrude_only_distance": MAX_TRAVEL_MM,
+        "max_extrude_only_velocity": COMMON.max_feedrate[3],
+        "pressure_advance": 0.0,
+        "pressure_advance_smooth_time": 0.0,
+    }
+
+
+def _of_machine(snapshot: Snapshot) -> dict[str, Fields]:
+    """What only some machines have."""
+    sections: dict[str, Fields] = {}
+    retraction, mesh = snapshot.retraction, snapshot.mesh
+    if retraction is not None:
+        sections["firmware_retraction"] = {
+            "retract_length": retraction.length,
+            "retract_speed": retraction.speed_mm_s,
+            "unretract_extra_length": retraction.extra_length,
+            "unretract_speed": retraction.extra_speed_mm_s,
+        }
+    if has_mesh(snapshot):
+        sections["bed_mesh"] = {} if mesh is None else {"mesh_min": [mesh.min_x, mesh.min_y]}
+        if mesh is not None:
+            sections["bed_mesh"]["mesh_max"] = [mesh.max_x, mesh.max_y]
+            sections[f"bed_mesh {MESH}"] = {"version": 1}
+    for name in filament_of(snapshot):
+        sections[name] = {"pause_on_runout": True}
+    return sections
+
+
+def macro_sections_of(macros: Mapping[str, str]) -> dict[str, Fields]:
+    """``gcode_macro`` sections: those that steer a print, and people's own (name → template)."""
+    steering: dict[str, Fields] = {
+        f"gcode_macro {name}": {"rename_existing": f"{name}_BASE", "description": words, "gcode": f"{name}_BASE"}
+        for name, words in STEERING.items()
+    }
+    own = {
+        f"gcode_macro {name}": {"description": "A script of this host", "gcode": text}
+        for name, text in macros.items()
+        if name.upper() not in STEERING
+    }
+    return steering | own
+
+
+def macros_of(macros: Mapping[str, str]) -> Status:
+    """``gcode_macro`` objects, which have no variables."""
+    return {name: {} for name in macro_sections_of(macros)}
+
+
+def text_of(value: Any) -> str:
+    """A value as it would stand in the file.
+
+    >>> text_of(300.0), text_of(0.4), text_of(True), text_of([10.0, 20.5])
+    ('300', '0.4', 'True', '10, 20.5')
+    """
+    if isinstance(value, bool):
+        return str(value)
+    if isinstance(value, float):
+        return f"{value:.10g}"
+    return ", ".join(map(text_of, value)) if isinstance(value, list) else str(value)

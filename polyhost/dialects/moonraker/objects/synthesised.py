@@ -1,0 +1,277 @@
+"""The status of a machine that has never met Klipper, made of what its driver and this host know.
+
+What only a person changes is made anew when somebody did, what the machine changes when it said something, and the
+rest, which is a clock, each time.
+"""
+
+import math
+import os
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Final
+
+from polyhost.core.errors import NotFound
+from polyhost.core.job import Run, RunProgress
+from polyhost.core.printer import Position, PrinterState
+from polyhost.dialects.moonraker.objects import (
+    commands,
+    configfile,
+    excluding,
+    heaters,
+    machine,
+    motion,
+    printing,
+)
+from polyhost.dialects.moonraker.objects.tree import Selection
+from polyhost.dialects.moonraker.objects.view import NO_FILE, Computer, Moments, RunFile, Status, View
+from polyhost.services.host import Host
+from polyhost.services.printer import Printer
+
+_STILL_S: Final = 0.75  # without a report of another place, it stands
+_COMPUTER_S: Final = 1.0
+_LONGEST_RETRACTION_MM: Final = 20.0
+
+
+class ComputerStats:
+    """How the computer is, looked at once a second for all printers."""
+
+    def __init__(self) -> None:
+        self._at = -math.inf
+        self._seen = Computer()
+
+    def at(self, now: float) -> Computer:
+        if now >= self._at + _COMPUTER_S:
+            self._at = now
+            load = os.getloadavg()[0]
+            self._seen = Computer(round(load, 2), round(time.process_time(), 3), machine.free_memory_kb())
+        return self._seen
+
+
+@dataclass(slots=True)
+class Told:
+    """What clients told of a print, which the machine need not know."""
+
+    cleared: str = ""  # the run that is shown no more (``SDCARD_RESET_FILE``)
+    layers_of: str = ""  # the run that `layers` are of (``SET_PRINT_STATS_INFO``)
+    layers: tuple[int | None, int | None] = (None, None)
+    endstops: dict[str, str] | None = None  # as the machine said last
+
+
+class Synthesised:
+    """`source.Source` of one printer."""
+
+    def __init__(self, host: Host, p: Printer, computer: ComputerStats, began_at: float) -> None:
+        """`began_at`: runs that ended before that are history, in seconds since the epoch."""
+        self.told = Told()
+        self._host = host
+        self._printer = p
+        self._computer = computer
+        self._began_at = began_at
+        self._moments = Moments(active_at=host.clock.monotonic())
+        self._position = Position()
+        self._targets: tuple[float | None, ...] = ()
+        self._progress: float | None = None
+        self._file: tuple[object, RunFile] = (None, NO_FILE)
+        self._lists: tuple[object, View] | None = None
+        self._made: dict[str, tuple[object, Status]] = {}
+
+    async def names(self) -> Sequence[str]:
+        _, status = await self.look(())
+        return list(status)
+
+    async def follow(self, wanted: Selection) -> None:
+        pass  # all of it is at hand
+
+    def version(self) -> object:
+        p, told = self._printer, self.told
+        return p.snapshot, p.run, p.profile, told.cleared, told.layers, told.endstops
+
+    async def look(self, wanted: Selection) -> tuple[float, Status]:
+        await self._read_file()
+        view = self._view()
+        return view.now, self._status(view)
+
+    # What is shown
+
+    def shown_run(self) -> tuple[Run | None, RunProgress | None]:
+        """The run that is going on, or ended since this host began, unless a client cleared it."""
+        run, progress = self._printer.run, self._printer.snapshot.run
+        if run is None or run.id == self.told.cleared:
+            return None, None
+        live = progress if progress is not None and progress.run_id == run.id else None
+        recent = not run.ended or live is not None or (run.ended_at or 0.0) >= self._began_at
+        return (run, live) if recent else (None, None)
+
+    def clear(self) -> None:
+        """Show the last run no more; one that is going on stays."""
+        run = self._printer.run
+        if run is not None and self._printer.run_state is None:
+            self.told.cleared = run.id
+
+    def set_layers(self, total: int | None, current: int | None) -> None:
+        """What a client says of the layers of the run going on."""
+        run = self._printer.run
+        if run is None or run.ended:
+            return
+        before = self.told.layers if self.told.layers_of == run.id else (None, None)
+        self.told.layers_of = run.id
+        self.told.layers = (before[0] if total is None else total, before[1] if current is None else current)
+
+    async def _read_file(self) -> None:
+        """The objects of the run's file, once they are known."""
+        run, _ = self.shown_run()
+        if run is None or run.on_card:
+            self._file = (None, NO_FILE)
+            return
+        if self._file[0] == run.id:
+            return
+        try:
+            file = self._host.files.get(run.path)
+            if file.analysis is None or file.sha256 != run.file_sha256:
+                self._file = (None, NO_FILE)
+                return
+            analysis = await self._host.files.analysis(run.path)
+        except NotFound:
+            self._file = (run.id, NO_FILE)
+            return
+        self._file = (run.id, NO_FILE if analysis is None else RunFile(analysis.objects))
+
+    # Making it
+
+    def _view(self) -> View:
+        p, now = self._printer, self._host.clock.monotonic()
+        self._note(now)
+        run, progress = self.shown_run()
+        layers = self.told.layers if run is not None and self.told.layers_of == run.id else (None, None)
+        return View(
+            name=p.name,
+            snapshot=p.snapshot,
+            profile=p.profile,
+            now=now,
+            run=run,
+            progress=progress,
+            file=self._file[1],
+            moments=self._moments,
+            idle_s=self._host.config.safety.idle_off_s,
+            commands=commands.commands_of(p),
+            macros=commands.macros_of(self._host, p),
+            endstops=self.told.endstops or {},
+            layers=layers,
+        )
+
+    def _note(self, now: float) -> None:
+        """What happened since the last look."""
+        p, was = self._printer, self._moments
+        snapshot = p.snapshot
+        ready = snapshot.state is PrinterState.READY
+        busy = ready and p.is_moving
+        targets = tuple(heater.target for heater in snapshot.heaters.values())
+        moved = snapshot.position != self._position
+        changes: dict[str, Any] = {}
+        if ready != (was.ready_at is not None):
+            changes["ready_at"] = now if ready else None
+        if busy != (was.busy_at is not None):
+            changes["busy_at"] = now if busy else None
+        if busy or was.busy_at is not None or moved or targets != self._targets or "ready_at" in changes:
+            changes["active_at"] = now
+        if snapshot.told_progress != self._progress:
+            changes["progress_at"] = now
+        if moved:
+            changes |= _velocities(self._position, snapshot.position, now - was.moved_at) | {"moved_at": now}
+        elif (was.velocity or was.extruder_velocity) and now > was.moved_at + _STILL_S:
+            changes |= {"velocity": 0.0, "extruder_velocity": 0.0}
+        self._position, self._targets, self._progress = snapshot.position, targets, snapshot.told_progress
+        if changes:
+            self._moments = replace(was, **changes)
+
+    def _status(self, view: View) -> Status:
+        snapshot = view.snapshot
+        shape = (
+            view.profile,
+            *(snapshot.limits, snapshot.retraction, snapshot.mesh, snapshot.firmware),
+            *(tuple(snapshot.heaters), tuple(snapshot.filament), view.idle_s, view.commands, view.macros),
+        )
+        machine_said = (
+            *(snapshot, view.name, view.profile, view.run, view.file, view.layers, view.endstops),
+            *(view.moments.busy_at, view.commands),
+        )
+        return (
+            self._kept("shape", shape, view, _of_shape)
+            | self._kept("machine", machine_said, view, _of_machine)
+            | _of_clock(view)
+            | self._kept_computer(view.now)
+        )
+
+    def _kept(self, part: str, made_of: object, view: View, make: Any) -> Status:
+        kept = self._made.get(part)
+        if kept is not None and kept[0] == made_of:
+            return kept[1]
+        status: Status = make(view)
+        self._made[part] = (made_of, status)
+        return status
+
+    def _kept_computer(self, now: float) -> Status:
+        computer = self._computer.at(now)
+        kept = self._made.get("computer")
+        if kept is None or kept[0] is not computer:
+            kept = self._made["computer"] = (computer, {"system_stats": machine.system_stats_of(computer)})
+        return kept[1]
+
+
+def _of_shape(view: View) -> Status:
+    """What only another shape of the machine changes, or another configuration."""
+    snapshot = view.snapshot
+    status: Status = {
+        "configfile": configfile.configfile_of(view),
+        "heaters": heaters.heaters_of(snapshot, view.profile),
+        **configfile.macros_of(view.macros),
+    }
+    if snapshot.retraction is not None:
+        status["firmware_retraction"] = motion.firmware_retraction_of(snapshot.retraction)
+    if motion.has_mesh(snapshot):
+        status["bed_mesh"] = motion.bed_mesh_of(snapshot.mesh)
+    return status
+
+
+def _of_machine(view: View) -> Status:
+    """What the machine changes."""
+    snapshot = view.snapshot
+    return {
+        "webhooks": machine.webhooks_of(view),
+        "gcode": machine.gcode_of(view),
+        "mcu": machine.mcu_of(snapshot),
+        **heaters.temperatures_of(view),
+        "fan": heaters.fan_of(snapshot),
+        **heaters.filament_of(snapshot),
+        "gcode_move": motion.gcode_move_of(snapshot),
+        "stepper_enable": motion.stepper_enable_of(snapshot),
+        "query_endstops": machine.query_endstops_of(view),
+        "virtual_sdcard": printing.virtual_sdcard_of(view),
+        "print_stats": printing.print_stats_of(view),
+        "pause_resume": printing.pause_resume_of(view),
+        "exclude_object": excluding.exclude_object_of(view),
+    }
+
+
+def _of_clock(view: View) -> Status:
+    """What time changes."""
+    return {
+        "toolhead": motion.toolhead_of(view),
+        "motion_report": motion.motion_report_of(view),
+        "display_status": printing.display_status_of(view),
+        "idle_timeout": printing.idle_timeout_of(view),
+    }
+
+
+def _velocities(before: Position, after: Position, seconds: float) -> dict[str, float]:
+    """How fast it went from one place to the next; nothing can be said of a place that is the first for long."""
+    if not 0.0 < seconds <= _STILL_S * 2:
+        return {"velocity": 0.0, "extruder_velocity": 0.0}
+    way = math.dist(
+        [before.x or 0.0, before.y or 0.0, before.z or 0.0], [after.x or 0.0, after.y or 0.0, after.z or 0.0]
+    )
+    pushed = (after.e or 0.0) - (before.e or 0.0)
+    if pushed < -_LONGEST_RETRACTION_MM:
+        pushed = 0.0  # its count began anew (``G92 E0``)
+    return {"velocity": way / seconds, "extruder_velocity": pushed / seconds}
