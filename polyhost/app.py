@@ -143,6 +143,7 @@ class App:
                     group.create_task(_kept_going(name, run), name=name)
                     for name, run in {
                         "runs": self.host.runs.run,
+                        "queues": self.host.queue.run,
                         "cards": self.host.cards.run,
                         "files": self.host.files.run,
                         "accounts": self.host.accounts.run,

@@ -72,6 +72,7 @@ class Moonraker(_Section, frozen=True):
     """``[moonraker]``"""
 
     edition: Literal["modern", "early"] = "modern"  # whose words count where those of today and of 2020 cannot agree
+    queue_uploads: bool = False  # queue an upload that is to be printed while its printer prints something else
 
 
 class Scripts(_Section, frozen=True):
@@ -87,6 +88,12 @@ class Scripts(_Section, frozen=True):
     before_disconnect: str = ""  # before a link is closed that nobody lost
     before_tool_change: str = ""  # before a `T` that selects another tool
     after_tool_change: str = ""  # after it
+
+
+class Queue(_Section, frozen=True):
+    """``[queue]``: what is to be printed next."""
+
+    automatic: bool = False  # a queue that a person started goes on by itself behind a print that was completed
 
 
 class Safety(_Section, frozen=True):
@@ -161,6 +168,7 @@ class Config(_Section, frozen=True):
     octoprint: OctoPrint = OctoPrint()
     moonraker: Moonraker = Moonraker()
     scripts: Scripts = Scripts()
+    queue: Queue = Queue()
     safety: Safety = Safety()
     uploads: Uploads = Uploads()
     system: System = System()

@@ -3,7 +3,7 @@
 import msgspec
 
 from polyhost.core.card import CardFile
-from polyhost.core.job import RunState
+from polyhost.core.job import Queue, QueueState, Run, RunState
 from polyhost.core.printer import Cause, PrinterState, Snapshot, ToolPosition
 
 
@@ -26,6 +26,40 @@ class RunStateChanged(_Event, frozen=True):
     state: RunState
     reason: str = ""
     position: ToolPosition | None = None
+
+
+class RunAdded(_Event, frozen=True):
+    """The history has a new entry: its machine's holder has taken the run."""
+
+    printer: str
+    run: Run
+
+
+class RunEnded(_Event, frozen=True):
+    """The end of a run is in the history."""
+
+    printer: str
+    run: Run
+
+
+class RunsDeleted(_Event, frozen=True):
+    """Entries of the history are no more; by their ordinals."""
+
+    printer: str
+    ordinals: tuple[int, ...]
+
+
+class QueueChanged(_Event, frozen=True):
+    """`change` is ``added``, ``removed``, ``moved`` or ``loaded`` (its first job is a run now), or ``state``.
+
+    `reason` says why it is paused, where no person paused it.
+    """
+
+    printer: str
+    change: str
+    queue: Queue
+    state: QueueState
+    reason: str = ""
 
 
 class FirmwareSpoke(_Event, frozen=True):
@@ -281,6 +315,10 @@ DriverEvent = (
 
 Event = (
     DriverEvent
+    | RunAdded
+    | RunEnded
+    | RunsDeleted
+    | QueueChanged
     | PrinterAdded
     | PrinterRemoved
     | FileAdded

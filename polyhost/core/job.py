@@ -127,10 +127,31 @@ class Run(msgspec.Struct, frozen=True):
     resumed_from: str = ""  # the interrupted run that this one continues
     on_card: bool = False
     profile: str = DEFAULT_PROFILE  # the id of the printer's profile then
+    ordinal: int = 0  # the how-manieth of its printer it is, from 1; given when it is written, never given again
+    extruding_s: float | None = None  # as in `RunProgress`; None too where nobody counted it
+    job: str = ""  # the id of the queued job that it was started for
 
     @property
     def ended(self) -> bool:
         return self.state in ENDED
+
+    @property
+    def drawing_s(self) -> float:
+        """How long it drew: since filament was pushed first, or, of a completed run where nobody counted, all of it."""
+        if self.extruding_s is None:
+            return self.printing_s if self.state is RunState.COMPLETED else 0.0
+        return self.extruding_s
+
+
+class Totals(msgspec.Struct, frozen=True):
+    """What the runs of a printer that ended come to, since they were counted anew; deleted ones still count."""
+
+    runs: int = 0
+    elapsed_s: float = 0.0
+    drawing_s: float = 0.0
+    filament_mm: float = 0.0
+    longest_s: float = 0.0
+    longest_drawing_s: float = 0.0
 
 
 class Times(msgspec.Struct, frozen=True):
@@ -168,21 +189,36 @@ class Set(msgspec.Struct, frozen=True):
 
 
 class Job(msgspec.Struct, frozen=True):
-    """Sets wanted together, times a count."""
+    """Sets wanted together, times a count.  `added_at` is seconds since the epoch, `by` the name of who added it."""
 
     id: str
     name: str
     sets: tuple[Set, ...] = ()
     count: int = 1
     done: int = 0
+    by: str = ""
+    added_at: float = 0.0
 
     @property
     def remaining(self) -> int:
         return max(0, self.count - self.done)
 
+    @property
+    def path(self) -> str:
+        """Of the file that is its turn; "" when everything is done."""
+        return next((one.path for one in self.sets if one.remaining), "")
+
+
+class QueueState(Enum):
+    PAUSED = "paused"  # nothing is started until a person starts it
+    READY = "ready"  # the first job is started when the run going on is completed
+    LOADING = "loading"  # the first job is about to be started
+    STARTING = "starting"  # its printer is being told
+
 
 class Queue(msgspec.Struct, frozen=True):
-    """Jobs in order."""
+    """Jobs in order.  `printer` is the slug of the one that they are for, "" for any."""
 
     name: str
+    printer: str = ""
     jobs: tuple[Job, ...] = ()

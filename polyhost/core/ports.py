@@ -10,7 +10,7 @@ from polyhost.core.card import CardOrder
 from polyhost.core.events import ConsoleLines, DriverEvent
 from polyhost.core.file import Analysis, File, LayerIndex, Metadata
 from polyhost.core.handling import Handling
-from polyhost.core.job import Prints, Run
+from polyhost.core.job import Prints, Queue, Run, Totals
 from polyhost.core.printer import Snapshot
 from polyhost.core.timelapse import Movie, Recording
 from polyhost.core.user import ApiKey, Remembered, User
@@ -227,8 +227,8 @@ class RunRecords(Protocol):
 
     async def keep_selected(self, printer: str, path: str) -> None: ...
 
-    async def add_run(self, run: Run) -> None:
-        """And choose its file on its printer."""
+    async def add_run(self, run: Run) -> Run:
+        """And choose its file on its printer; the run with its ordinal."""
 
     async def drop_run(self, run_id: str) -> None: ...
 
@@ -241,6 +241,55 @@ class RunRecords(Protocol):
         self, printer: str | None, path: str | None, since: float | None, limit: int, offset: int
     ) -> list[Run]:
         """The newest first; `since` bounds `started_at`."""
+
+    async def past_runs(self, printer: str, page: "Page") -> list["PastRun"]: ...
+
+    async def past_run(self, printer: str, ordinal: int) -> "PastRun | None": ...
+
+    async def delete_runs(self, printer: str, ordinals: Collection[int] | None) -> "Deleted":
+        """Those of `printer` that have ended; None: all of them."""
+
+    async def totals(self, printer: str) -> Totals: ...
+
+    async def reset_totals(self, printer: str) -> Totals:
+        """Count from nothing; what they were."""
+
+
+class Page(msgspec.Struct, frozen=True):
+    """A part of a printer's history: `limit` entries from the `start`th on, of those that ended before `before` and
+    started after `since`.
+    """
+
+    limit: int
+    start: int = 0
+    before: float | None = None
+    since: float | None = None
+    oldest_first: bool = False
+
+
+class PastRun(msgspec.Struct, frozen=True):
+    """An entry of the history, and what was known of its file then; None for what was on a card."""
+
+    run: Run
+    file: File | None
+
+
+class Deleted(msgspec.Struct, frozen=True):
+    """Which entries of the history are no more, and what is left without them."""
+
+    ordinals: tuple[int, ...]
+    prints: dict[str, Prints]
+    last: Run | None  # of the printer
+
+
+class QueueRecords(Protocol):
+    """What is to be printed, and in which order."""
+
+    def load_queues(self) -> list[Queue]:
+        """Without the jobs that became runs.  Blocking, for the start."""
+
+    async def keep_queue(self, queue: Queue) -> None:
+        """In the place of what was kept under its name, at once."""
 
 
 class PreferenceRecords(Protocol):

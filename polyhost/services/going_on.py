@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator
 import msgspec
 
 from polyhost.core.errors import NotFound, NotNow, PolyhostError
-from polyhost.core.events import DriverEvent, RunStateChanged
+from polyhost.core.events import DriverEvent, RunEnded, RunStateChanged
 from polyhost.core.file import File
 from polyhost.core.job import ENDED, Prints, Run, RunProgress, RunState, Times
 from polyhost.core.ports import Clock, RunRecords
@@ -78,6 +78,8 @@ class GoingOn:
             elapsed_s=progress.elapsed_s,
             printing_s=progress.printing_s,
             file_bytes=progress.file_bytes,
+            filament_mm=run.filament_mm if progress.extruding_s is None else progress.filament_mm,
+            extruding_s=progress.extruding_s,
             reason=progress.reason or run.reason,
         )
 
@@ -97,6 +99,10 @@ class GoingOn:
     def prints(self, sha256: str) -> Prints:
         """How the runs of a file of this content went."""
         return self._prints.get(sha256, Prints())
+
+    def recount(self, prints: dict[str, Prints]) -> None:
+        """Entries of the history were deleted: how the runs went that are left."""
+        self._prints = prints
 
     def is_ending(self, run_id: str) -> bool:
         """Whether its end is known and not yet written."""
@@ -177,7 +183,8 @@ class GoingOn:
         if run is None:
             log.warning("a run %s ended (%s) that is not in the history", ended.run_id, ended.state.value)
             return
-        file = self.file_of(run)
+        p = self._printers.find(run.printer)
+        extruding_s, filament_mm = self._drawn(run, ended)
         over = msgspec.structs.replace(
             run,
             state=ended.state,
@@ -185,17 +192,25 @@ class GoingOn:
             elapsed_s=ended.elapsed_s,
             printing_s=ended.printing_s,
             file_bytes=ended.file_bytes,
-            filament_mm=_filament_mm(file, ended.file_bytes, ended.state) if file is not None else None,
+            filament_mm=filament_mm,
+            extruding_s=extruding_s,
             reason=ended.reason,
         )
         if await self._records.end_run(over):
             self._show_end(over, ended.position)
-        p = self._printers.find(run.printer)
         if p is not None:
             try:
                 await p.driver.forget(run.id)
             except PolyhostError as error:  # it will be told again
                 log.debug("%s: the end of %s is written and could not be confirmed: %s", p.slug, run.id, error)
+
+    def _drawn(self, run: Run, ended: EndedRun) -> tuple[float | None, float | None]:
+        """Seconds that `run` drew and mm of filament: as its holder counted, else of the filament what was planned."""
+        p, file = self._printers.find(run.printer), self.file_of(run)
+        progress = progress_in(p.snapshot, run) if p is not None else None
+        if progress is not None and progress.extruding_s is not None:
+            return progress.extruding_s, progress.filament_mm
+        return None, _filament_mm(file, ended.file_bytes, ended.state) if file is not None else None
 
     def _show_end(self, over: Run, position: ToolPosition | None) -> None:
         self._runs.pop(over.id, None)
@@ -210,6 +225,7 @@ class GoingOn:
         self._ended = asyncio.Event()
         log.info("%s: %s is %s%s", over.printer, over.path, over.state.value, over.reason and f": {over.reason}")
         self._bus.publish(RunStateChanged(over.printer, over.id, over.state, over.reason, position))
+        self._bus.publish(RunEnded(over.printer, over))
 
     def _count(self, over: Run) -> None:
         before = self._prints.get(over.file_sha256, Prints())

@@ -15,6 +15,7 @@ from polyhost.core.ports import (
     FileStore,
     NamespaceRecords,
     PreferenceRecords,
+    QueueRecords,
     RunRecords,
     TimelapseStore,
 )
@@ -33,6 +34,7 @@ from polyhost.services.printers import Port, PrinterRecords, Printers
 from polyhost.services.probing import Probing
 from polyhost.services.profiles import Profiles
 from polyhost.services.prompts import Prompts
+from polyhost.services.queue import Queues
 from polyhost.services.reading_queue import Reader
 from polyhost.services.rendering import Renderer
 from polyhost.services.runs import Runs
@@ -48,7 +50,14 @@ from polyhost.services.webcams import Webcams
 
 
 class HostRecords(
-    FileRecords, RunRecords, AccountRecords, PreferenceRecords, NamespaceRecords, PrinterRecords, Protocol
+    FileRecords,
+    RunRecords,
+    QueueRecords,
+    AccountRecords,
+    PreferenceRecords,
+    NamespaceRecords,
+    PrinterRecords,
+    Protocol,
 ):
     """All that a host remembers."""
 
@@ -61,6 +70,7 @@ class Host:
     printers: Printers
     steering: Steering
     runs: Runs
+    queue: Queues
     cards: Cards
     files: Files
     accounts: Accounts
@@ -128,6 +138,7 @@ async def build(
         printers=printers,
         steering=steering,
         runs=runs,
+        queue=Queues(settings.queue, records, runs, printers, files, bus, clock),
         cards=cards,
         files=files,
         accounts=accounts,

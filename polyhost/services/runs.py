@@ -15,7 +15,7 @@ import msgspec
 
 from polyhost.core.card import CardFile, found_on
 from polyhost.core.errors import LinkLost, Malformed, NoSpace, NotAllowed, NotFound, NotNow, PolyhostError, Unsupported
-from polyhost.core.events import Event, FileAnalysed, FileMoved, FileRemoved, FileSelected
+from polyhost.core.events import Event, FileAnalysed, FileMoved, FileRemoved, FileSelected, RunAdded
 from polyhost.core.file import File, is_gcode
 from polyhost.core.job import Prints, Run, RunProgress, RunSignal, RunState, advance
 from polyhost.core.ports import Clock, ResumePlan, RunOrder, RunRecords, Scripts
@@ -24,6 +24,7 @@ from polyhost.engine.messages import EndedRun
 from polyhost.services.bus import Bus
 from polyhost.services.files import Files
 from polyhost.services.going_on import GoingOn, progress_in
+from polyhost.services.past import Past
 from polyhost.services.printer import Printer
 from polyhost.services.printers import Printers
 from polyhost.services.remaining import Progress, progress_of
@@ -60,6 +61,7 @@ class Runs:
         self._wake = asyncio.Event()  # something is to be written
         last = records.load_last_runs()
         self._going_on = printers.runs = GoingOn(last, records, printers, files, bus, clock, self._wake)
+        self.past = Past(records, self._going_on, files, bus)
         files.user = self
         selected = records.load_selected()
         by_slug = {printer.slug: printer for printer in printers.all()}
@@ -174,9 +176,10 @@ class Runs:
 
     # Starting and steering
 
-    async def start(self, p: Printer, path: str | None, by: Caller) -> Run:
+    async def start(self, p: Printer, path: str | None, by: Caller, *, job: str = "") -> Run:
         """Print `path`, or what is chosen.  The run, once its machine's holder has taken it.
 
+        `job` is the id of the queued job that it is for.
         `NotNow` when the printer is not ready, prints already, or nothing is chosen; `Unsupported` for what is no
         G-code.  A holder that refuses leaves no entry; one that was lost meanwhile may have begun, so the entry stays.
         """
@@ -189,7 +192,7 @@ class Runs:
         file = self._printable(p.selected if path is None else path)
         self._must_be_idle(p)
         scripts = await self._scripts.of_run(p, file, by)
-        return await unbroken(self._start(p, file, scripts, by))
+        return await unbroken(self._start(p, file, scripts, by, job=job))
 
     async def start_from_card(self, p: Printer, file: CardFile, by: Caller) -> Run:
         """Print a file of the printer's own card, as `start` does."""
@@ -329,7 +332,15 @@ class Runs:
     # Inside
 
     async def _start(
-        self, p: Printer, file: File, scripts: Scripts, by: Caller, *, start_byte: int = 0, resumed_from: str = ""
+        self,
+        p: Printer,
+        file: File,
+        scripts: Scripts,
+        by: Caller,
+        *,
+        start_byte: int = 0,
+        resumed_from: str = "",
+        job: str = "",
     ) -> Run:
         async with self._files.unchanging():
             self._must_be_idle(p)
@@ -343,6 +354,7 @@ class Runs:
                 started_at=self._clock.now(),
                 resumed_from=resumed_from,
                 profile=p.profile_id,
+                job=job,
             )
             order = RunOrder(
                 *(run.id, str(self._files.on_disk(file.path)), file.name, file.size_bytes, file.sha256, scripts),
@@ -355,19 +367,21 @@ class Runs:
 
     async def _begin(self, p: Printer, run: Run, order: RunOrder, by: Caller) -> Run:
         """Write `run` down, and give `order` for it to the machine's holder."""
-        await self._records.add_run(run)
+        run = await self._records.add_run(run)
         before = p.run
         self._going_on.update(run)
         self._chosen(p, run.path, run.on_card)
         try:
             await p.driver.start(order)
         except LinkLost:
+            self._bus.publish(RunAdded(p.slug, run))
             raise  # it may have begun: what the holder says when it is back decides
         except PolyhostError:
             self._going_on.drop(run.id)
             p.run = before
             await self._records.drop_run(run.id)
             raise
+        self._bus.publish(RunAdded(p.slug, run))
         log.info("%s: %s starts %s%s", p.slug, by.name, run.path, " on its card" if run.on_card else "")
         return self._going_on.live(self._going_on.get(run.id) or run)
 

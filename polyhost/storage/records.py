@@ -11,7 +11,7 @@ import functools
 import logging
 import os
 import sqlite3
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Final, NamedTuple, Self, TypeVar
@@ -21,10 +21,10 @@ import msgspec
 from polyhost.config import Printer
 from polyhost.core.errors import Damaged, NoSpace, NotNow, PolyhostError
 from polyhost.core.file import Analysis, File, Metadata
-from polyhost.core.job import ENDED, Prints, Run, RunState, Times
-from polyhost.core.ports import OnDisk, StoredFile
+from polyhost.core.job import Prints, Queue, Run, Totals
+from polyhost.core.ports import Deleted, OnDisk, Page, PastRun, StoredFile
 from polyhost.core.user import ApiKey, Remembered, User
-from polyhost.storage import accounts, schema
+from polyhost.storage import accounts, history, queues, schema
 from polyhost.storage.namespaces import NamespaceRows
 
 log = logging.getLogger(__name__)
@@ -252,6 +252,7 @@ class Records(NamespaceRows):
             connection.execute("DELETE FROM selected WHERE printer = ?", (slug,))
             connection.execute("DELETE FROM preferences WHERE printer = ?", (slug,))
             connection.execute("DELETE FROM namespaces WHERE printer = ?", (slug,))
+            connection.execute("DELETE FROM queues WHERE printer = ?", (slug,))
 
         await self.change(drop)
 
@@ -279,70 +280,24 @@ class Records(NamespaceRows):
     # Runs
 
     def load_last_runs(self) -> list[Run]:
-        return self._read(
-            lambda c: _runs_of(
-                c.execute(
-                    f"SELECT {_RUN} FROM runs WHERE ended_at IS NULL"
-                    " OR number IN (SELECT max(number) FROM runs GROUP BY printer) ORDER BY number"
-                )
-            )
-        )
+        return self._read(history.last_runs)
 
     def load_prints(self) -> dict[str, Prints]:
-        def load(connection: sqlite3.Connection) -> dict[str, Prints]:
-            last = connection.execute(
-                f"SELECT {_RUN} FROM runs WHERE number IN"
-                " (SELECT max(number) FROM runs WHERE ended_at IS NOT NULL AND NOT on_card GROUP BY file_sha256)"
-            )
-            by_content = {run.file_sha256: run for run in _runs_of(last)}
-            counts = connection.execute(
-                "SELECT file_sha256, sum(state = 'completed'), sum(state <> 'completed') FROM runs"
-                " WHERE ended_at IS NOT NULL AND NOT on_card GROUP BY file_sha256"
-            )
-            # Beside max(), SQLite's bare columns are of the row that has it.
-            done = connection.execute(
-                "SELECT file_sha256, profile, count(*), avg(printing_s), printing_s, max(number) FROM runs"
-                " WHERE state = 'completed' AND NOT on_card GROUP BY file_sha256, profile"
-            )
-            times: dict[str, dict[str, Times]] = {}
-            for sha256, profile, runs, average_s, last_s, _ in done:
-                times.setdefault(sha256, {})[profile] = Times(runs, average_s, last_s)
-            return {
-                sha256: Prints(success, failure, by_content[sha256], times.get(sha256, {}))
-                for sha256, success, failure in counts
-            }
+        return self._read(history.prints)
 
-        return self._read(load)
-
-    async def add_run(self, run: Run) -> None:
-        def add(connection: sqlite3.Connection) -> None:
-            places = ", ".join("?" * len(_RUN_FIELDS))
-            connection.execute(f"INSERT INTO runs ({_RUN}) VALUES ({places})", _row_of(run))
-            if run.on_card:
-                connection.execute("DELETE FROM selected WHERE printer = ?", (run.printer,))
-            else:
-                keep = "INSERT OR REPLACE INTO selected (printer, path) VALUES (?, ?)"
-                connection.execute(keep, (run.printer, run.path))
-
-        await self.change(add)
+    async def add_run(self, run: Run) -> Run:
+        return await self.change(lambda c: history.add(c, run))
 
     async def drop_run(self, run_id: str) -> None:
         await self._execute("DELETE FROM runs WHERE id = ?", (run_id,))
 
     async def end_run(self, run: Run) -> bool:
-        assert run.state in ENDED
-        changed = await self._execute(
-            "UPDATE runs SET state = ?, ended_at = ?, elapsed_s = ?, printing_s = ?, file_bytes = ?, filament_mm = ?,"
-            " reason = ? WHERE id = ? AND ended_at IS NULL",
-            (
-                *(run.state.value, run.ended_at, run.elapsed_s, run.printing_s, run.file_bytes, run.filament_mm),
-                *(run.reason, run.id),
-            ),
-        )
-        return changed > 0
+        return await self.change(lambda c: history.end(c, run))
 
     async def run(self, run_id: str) -> Run | None:
-        found = await self.read(lambda c: _runs_of(c.execute(f"SELECT {_RUN} FROM runs WHERE id = ?", (run_id,))))
+        found = await self.read(
+            lambda c: history.runs_of(c.execute(f"SELECT {history.COLUMNS} FROM runs WHERE id = ?", (run_id,)))
+        )
         return found[0] if found else None
 
     async def runs(
@@ -352,13 +307,36 @@ class Records(NamespaceRows):
         asked = {condition: value for condition, value in wanted.items() if value is not None}
         where = f"WHERE {' AND '.join(asked)}" if asked else ""
         return await self.read(
-            lambda c: _runs_of(
+            lambda c: history.runs_of(
                 c.execute(
-                    f"SELECT {_RUN} FROM runs {where} ORDER BY number DESC LIMIT ? OFFSET ?",
+                    f"SELECT {history.COLUMNS} FROM runs {where} ORDER BY number DESC LIMIT ? OFFSET ?",
                     (*asked.values(), limit, offset),
                 )
             )
         )
+
+    async def past_runs(self, printer: str, page: Page) -> list[PastRun]:
+        return await self.read(lambda c: history.page(c, printer, page))
+
+    async def past_run(self, printer: str, ordinal: int) -> PastRun | None:
+        return await self.read(lambda c: history.one(c, printer, ordinal))
+
+    async def delete_runs(self, printer: str, ordinals: Collection[int] | None) -> Deleted:
+        return await self.change(lambda c: history.delete(c, printer, ordinals))
+
+    async def totals(self, printer: str) -> Totals:
+        return await self.read(lambda c: history.totals(c, printer))
+
+    async def reset_totals(self, printer: str) -> Totals:
+        return await self.change(lambda c: history.reset_totals(c, printer))
+
+    # Queues
+
+    def load_queues(self) -> list[Queue]:
+        return self._read(queues.load)
+
+    async def keep_queue(self, queue: Queue) -> None:
+        await self.change(lambda c: queues.keep(c, queue))
 
     # Files
 
@@ -430,8 +408,6 @@ def _lock(folder: Path) -> int:
     return descriptor
 
 
-_RUN_FIELDS: Final = Run.__struct_fields__
-_RUN: Final = ", ".join(_RUN_FIELDS)
 _msgpack: Final = msgspec.msgpack.Encoder()
 _printers: Final = msgspec.msgpack.Decoder(Printer)
 _metadata: Final = msgspec.msgpack.Decoder(Metadata)
@@ -449,13 +425,3 @@ def _stored_file(
         userdata=userdata,
     )
     return StoredFile(file, OnDisk(size_bytes, mtime_ns, inode), staged)
-
-
-def _row_of(run: Run) -> tuple[object, ...]:
-    values = (getattr(run, field) for field in _RUN_FIELDS)
-    return tuple(value.value if isinstance(value, RunState) else value for value in values)
-
-
-def _runs_of(rows: Iterable[tuple[Any, ...]]) -> list[Run]:
-    named = (dict(zip(_RUN_FIELDS, row, strict=True)) for row in rows)
-    return [msgspec.convert(run | {"on_card": bool(run["on_card"])}, Run) for run in named]

@@ -231,7 +231,7 @@ class World:
             *(self.driver_for, list, self.bus, self.data),
         )
         self.files, self.printers, self.runs = self.host.files, self.host.printers, self.host.runs
-        self.app_keys, self.steering = self.host.app_keys, self.host.steering
+        self.app_keys, self.steering, self.queue = self.host.app_keys, self.host.steering, self.host.queue
 
     @property
     def driver(self) -> FakeDriver:
@@ -255,6 +255,7 @@ async def living(world: World) -> AsyncIterator[World]:
         host = world.host
         parts = (
             host.runs,
+            host.queue,
             host.cards,
             host.files,
             host.accounts,

@@ -62,11 +62,11 @@ async def test_printers_keep_their_order_and_settings(tmp_path: Path) -> None:
 
 async def test_a_run_ends_once(tmp_path: Path) -> None:
     records = Records.open(tmp_path)
-    await records.add_run(RUN)
-    assert records.load_last_runs() == [RUN]
-    done = _ended(RUN, RunState.COMPLETED, 99.5)
+    run = await records.add_run(RUN)
+    assert records.load_last_runs() == [run]
+    done = _ended(run, RunState.COMPLETED, 99.5)
     assert await records.end_run(done)
-    assert not await records.end_run(_ended(RUN, RunState.FAILED, 120.5))
+    assert not await records.end_run(_ended(run, RunState.FAILED, 120.5))
     assert await records.run("r1") == done
     assert await records.run("r2") is None
     records.close()

@@ -301,7 +301,16 @@ async def hosted(
     parts = [
         asyncio.create_task(part.run())
         for part in (
-            *(host.runs, host.cards, host.files, host.system, host.serial_logs, host.treatment, host.prompts),
+            *(
+                host.runs,
+                host.queue,
+                host.cards,
+                host.files,
+                host.system,
+                host.serial_logs,
+                host.treatment,
+                host.prompts,
+            ),
             host.timelapses,
         )
     ]
