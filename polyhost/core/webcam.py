@@ -12,8 +12,11 @@ from polyhost.core.errors import Malformed
 MAX_NAME_BYTES: Final = 255
 MAX_URL: Final = 2048
 MAX_TIMEOUT_S: Final = 10.0
+MAX_FPS: Final = 1000
+MAX_EXTRA_BYTES: Final = 16384
 SNAPSHOT_SCHEMES: Final = frozenset({"http", "https"})
 STREAM_SCHEMES: Final = SNAPSHOT_SCHEMES | {"rtsp", "rtsps", "webrtc", "webrtcs"}
+_UID: Final = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _RATIO: Final = re.compile(r"[1-9][0-9]{0,4}:[1-9][0-9]{0,4}")
 
 
@@ -38,6 +41,11 @@ class Webcam(msgspec.Struct, frozen=True):
     enabled: bool = True
     service: str = "mjpegstreamer"  # how clients are to show the stream
     location: str = "printer"  # what it looks at
+    uid: str = ""  # a UUID that stays its own when it is renamed; "" until it is kept
+    icon: str = "mdiWebcam"  # what dashboards draw beside its name
+    target_fps: int = 15  # pictures a second, for clients that ask for single ones
+    target_fps_idle: int = 5  # the same, while nothing is printed
+    extra_data: str = "{}"  # a JSON object that clients keep with it
 
 
 def checked_webcam(webcam: Webcam) -> Webcam:
@@ -45,7 +53,7 @@ def checked_webcam(webcam: Webcam) -> Webcam:
     name = webcam.name
     if not name or name != name.strip() or _length(name) > MAX_NAME_BYTES or "/" in name or not _is_clean(name):
         raise Malformed(f"a webcam's name has 1 to {MAX_NAME_BYTES} bytes, no / and no control characters: {name!r}")
-    for word in (webcam.service, webcam.location):
+    for word in (webcam.service, webcam.location, webcam.icon):
         if _length(word) > MAX_NAME_BYTES or not _is_clean(word):
             raise Malformed(f"{word[:40]!r} of the webcam {name} is too long, or has control characters")
     _check_url(webcam.stream_url, "stream", STREAM_SCHEMES)
@@ -57,6 +65,17 @@ def checked_webcam(webcam: Webcam) -> Webcam:
     for seconds in (webcam.stream_timeout_s, webcam.snapshot_timeout_s):
         if not 0 < seconds <= 3600:
             raise Malformed(f"a webcam's timeout is more than 0 and at most 3600 s, not {seconds}")
+    if webcam.uid and not _UID.fullmatch(webcam.uid):
+        raise Malformed(f"the uid of the webcam {name} is not a UUID: {webcam.uid[:40]!r}")
+    for fps in (webcam.target_fps, webcam.target_fps_idle):
+        if not 0 <= fps <= MAX_FPS:
+            raise Malformed(f"a webcam has 0 to {MAX_FPS} pictures a second, not {fps}")
+    if _length(webcam.extra_data) > MAX_EXTRA_BYTES:
+        raise Malformed(f"the extra data of the webcam {name} has more than {MAX_EXTRA_BYTES} bytes")
+    try:
+        msgspec.json.decode(webcam.extra_data, type=dict)
+    except (msgspec.DecodeError, UnicodeError) as error:
+        raise Malformed(f"the extra data of the webcam {name} is no JSON object: {error}") from error
     return webcam
 
 

@@ -4,11 +4,12 @@ A picture is fetched from nowhere but the address that an administrator named (S
 """
 
 import asyncio
+import uuid
 from typing import Final
 
 import msgspec
 
-from polyhost.core.errors import LinkLost, NotAllowed, NotFound, NotNow, TooMany
+from polyhost.core.errors import LinkLost, Malformed, NotAllowed, NotFound, NotNow, TooMany
 from polyhost.core.user import Caller, Permission
 from polyhost.core.webcam import Webcam, checked_webcam
 from polyhost.services.preferences import Preferences
@@ -17,6 +18,7 @@ from polyhost.services.snapshots import Fetcher, Picture
 
 MAX_WEBCAMS: Final = 16  # of one printer
 MAX_WAITING: Final = 32  # for pictures of one webcam
+_UNNAMED: Final = uuid.UUID("4d0a3b5e-6f0f-5c55-9d0b-1b7c9c2f5a11")
 
 
 class PrinterWebcams(msgspec.Struct, frozen=True):
@@ -46,7 +48,7 @@ class Webcams:
     # Looking
 
     def all(self, p: Printer) -> tuple[Webcam, ...]:
-        return self._preferences.get(PrinterWebcams, p.slug).webcams
+        return tuple(_with_uid(p, webcam) for webcam in self._preferences.get(PrinterWebcams, p.slug).webcams)
 
     def get(self, p: Printer, name: str) -> Webcam:
         for webcam in self.all(p):
@@ -54,6 +56,12 @@ class Webcams:
                 return webcam
         there = ", ".join(webcam.name for webcam in self.all(p)) or "none"
         raise NotFound(f"{p.slug} has no webcam {name!r}; there are: {there}")
+
+    def get_by_uid(self, p: Printer, uid: str) -> Webcam:
+        for webcam in self.all(p):
+            if webcam.uid == uid:
+                return webcam
+        raise NotFound(f"Webcam with UID {uid} not found")
 
     def main(self, p: Printer) -> Webcam | None:
         """The one that clients with room for one see, and that pictures of a print come from."""
@@ -104,13 +112,22 @@ class Webcams:
     # Changing
 
     async def put(self, p: Printer, webcam: Webcam, by: Caller) -> Webcam:
-        """Add `webcam`, or put it in the place of the one of its name."""
+        """Add `webcam`, or put it in the place of the one of its uid (which may be called otherwise), else of its name.
+
+        `Malformed` when another one has the name already.
+        """
         _needs(by, Permission.SETTINGS, p)
         checked_webcam(webcam)
         async with self._changing:
             webcams = self.all(p)
-            if any(other.name == webcam.name for other in webcams):
-                webcams = tuple(webcam if other.name == webcam.name else other for other in webcams)
+            named = next((other for other in webcams if other.name == webcam.name), None)
+            before = next((other for other in webcams if other.uid == webcam.uid), named)
+            if named is not None and named is not before:
+                raise Malformed(f"{p.slug} has another webcam {webcam.name!r} already; choose another name")
+            uid = webcam.uid or (before.uid if before is not None else str(uuid.uuid4()))
+            webcam = msgspec.structs.replace(webcam, uid=uid)
+            if before is not None:
+                webcams = tuple(webcam if other is before else other for other in webcams)
             elif len(webcams) >= MAX_WEBCAMS:
                 raise NotNow(f"{p.slug} has {MAX_WEBCAMS} webcams, which is the limit; remove one first")
             else:
@@ -122,8 +139,15 @@ class Webcams:
         _needs(by, Permission.SETTINGS, p)
         async with self._changing:
             gone = self.get(p, name)
-            left = tuple(webcam for webcam in self.all(p) if webcam is not gone)
+            left = tuple(webcam for webcam in self.all(p) if webcam != gone)
             await self._preferences.put(PrinterWebcams(left), p.slug)
+
+
+def _with_uid(p: Printer, webcam: Webcam) -> Webcam:
+    """One that was kept before webcams had a uid has always the same one."""
+    if webcam.uid:
+        return webcam
+    return msgspec.structs.replace(webcam, uid=str(uuid.uuid5(_UNNAMED, f"{p.slug}/{webcam.name}")))
 
 
 def _needs(by: Caller, permission: Permission, p: Printer) -> None:

@@ -10,7 +10,7 @@ from polyhost.core.errors import LinkLost, Malformed, NotAllowed, NotFound, NotN
 from polyhost.core.user import GUEST
 from polyhost.core.webcam import Webcam, checked_webcam, without_password
 from polyhost.services.snapshots import Fetcher, picture_of
-from polyhost.services.webcams import MAX_WEBCAMS
+from polyhost.services.webcams import MAX_WEBCAMS, PrinterWebcams
 from tests.services.cameras import Answers, camera, hangs, jpeg, never_ends, redirects, says
 from tests.services.world import ADMIN, OPERATOR, VIEWER, World, living
 
@@ -25,7 +25,8 @@ async def test_webcams_are_kept_by_printer(tmp_path: Path) -> None:
         await webcams.put(mk3, msgspec.structs.replace(front, enabled=False), by=ADMIN)
         await webcams.put(mk3, Webcam("side"), by=ADMIN)
         assert [webcam.name for webcam in webcams.all(mk3)] == ["front", "side"]
-        assert webcams.main(mk3) == Webcam("side")
+        side = webcams.get(mk3, "side")
+        assert webcams.main(mk3) == side == Webcam("side", uid=side.uid)
         assert webcams.all(mini) == ()
     async with living(World(tmp_path, printers=("mk3", "mini"))) as world:
         webcams, mk3 = world.host.webcams, world.printers.get("mk3")
@@ -33,6 +34,28 @@ async def test_webcams_are_kept_by_printer(tmp_path: Path) -> None:
         with pytest.raises(NotFound, match="'side'; there are: front"):
             await webcams.remove(mk3, "side", by=ADMIN)
         assert [webcam.name for webcam in webcams.all(mk3)] == ["front"]
+
+
+async def test_a_webcam_is_known_by_its_uid_whatever_it_is_called(tmp_path: Path) -> None:
+    async with living(World(tmp_path)) as world:
+        mk3, webcams = world.printers.get("mk3"), world.host.webcams
+        front = await webcams.put(mk3, Webcam("front"), by=ADMIN)
+        side = await webcams.put(mk3, Webcam("side"), by=ADMIN)
+        assert await webcams.put(mk3, Webcam("front", icon="mdiEye"), by=ADMIN) == webcams.get_by_uid(mk3, front.uid)
+        await webcams.put(mk3, msgspec.structs.replace(front, name="face"), by=ADMIN)
+        assert [(webcam.name, webcam.uid) for webcam in webcams.all(mk3)] == [("face", front.uid), ("side", side.uid)]
+        with pytest.raises(Malformed, match="another webcam 'side'"):
+            await webcams.put(mk3, msgspec.structs.replace(front, name="side"), by=ADMIN)
+        with pytest.raises(NotFound):
+            webcams.get_by_uid(mk3, "none")
+        kept = PrinterWebcams((Webcam("of before"),))
+        await world.host.preferences.put(kept, "mk3")  # as a version without uids kept it
+        old = webcams.get(mk3, "of before")
+        assert webcams.get_by_uid(mk3, old.uid) == old
+        await webcams.put(mk3, Webcam("new"), by=ADMIN)
+        assert webcams.get_by_uid(mk3, old.uid) == old
+        await webcams.remove(mk3, "of before", by=ADMIN)
+        assert [webcam.name for webcam in webcams.all(mk3)] == ["new"]
 
 
 async def test_who_may_set_webcams_and_how_many(tmp_path: Path) -> None:
@@ -56,6 +79,13 @@ async def test_who_may_set_webcams_and_how_many(tmp_path: Path) -> None:
     [
         {"name": ""},
         {"name": " front"},
+        {"uid": "x"},
+        {"icon": "x" * 256},
+        {"target_fps": -1},
+        {"target_fps_idle": 1001},
+        {"extra_data": "[]"},
+        {"extra_data": "{"},
+        {"extra_data": '{"x": "' + "x" * 16384 + '"}'},
         {"name": "a/b"},
         {"name": "x" * 256},
         {"name": "a\u202eb"},

@@ -6,6 +6,7 @@ is one whole Moonraker: at ``/p/<printer>/``, at a port of its own, by a key tha
 - Paths on the host's disk, tracebacks and keys are in no answer.
 - A batch has at most 1,000 requests, a message 1 MiB, a body 1 MiB.
 - To who may not write, a whole database namespace that is not there has nothing in it: front ends wait for theirs.
+- A password in a webcam's URL is shown to who may set it; a URL that comes back without its password keeps it.
 - Nothing begins anew when a backup of the database is restored.
 """
 
@@ -19,6 +20,7 @@ from polyhost.dialects.moonraker import (
     settings,
     subscriptions,
     temperature_store,
+    webcams,
     websocket,
 )
 from polyhost.dialects.moonraker.errors import ERRORS
@@ -36,6 +38,7 @@ RESOURCES: Final = (
     printer.resource,
     subscriptions.resource,
     temperature_store.resource,
+    webcams.resource,
 )
 RPC: Final = Rpc(methods_of(RESOURCES))
 

@@ -17,6 +17,7 @@ import msgspec
 from polyhost.core.errors import NotAllowed, NotFound
 from polyhost.core.namespaces import found, path_of
 from polyhost.core.user import Permission
+from polyhost.dialects.moonraker import webcams
 from polyhost.dialects.moonraker.request import Request
 from polyhost.dialects.moonraker.resource import Resource
 
@@ -61,7 +62,11 @@ class NewBackup(msgspec.Struct):
 
 def own_namespaces(request: Request) -> Mapping[str, Any]:
     """Those of upstream's own parts that there is something of."""
-    return {"moonraker": {"instance_id": request.host.discovery.uuid_of(request.printer).replace("-", "")}}
+    host, p = request.host, request.printer
+    own: dict[str, Any] = {"moonraker": {"instance_id": host.discovery.uuid_of(p).replace("-", "")}}
+    if cams := webcams.namespace_of(host, p, may_set=webcams.may_set(request.caller, p)):
+        own["webcams"] = cams
+    return own
 
 
 def value_in(record: Any, namespace: str, key: list[str] | str | None) -> Any:
