@@ -34,6 +34,10 @@ class NotAllowed(PolyhostError):
     """The caller is known, or is a guest, and may not do this."""
 
 
+class WrongLogin(NotAllowed):
+    """The name or the password is wrong; which of them, nobody is told."""
+
+
 class NotKnown(NotAllowed):
     """The caller is a guest, and this is not for guests."""
 

@@ -281,6 +281,10 @@ class LoggedOut(_Event, frozen=True):
     user: str
 
 
+class UserAdded(_Event, frozen=True):
+    user: str
+
+
 class RightsChanged(_Event, frozen=True):
     """What `user` may do changed, or ended: ``modified``, ``removed`` or ``stale`` (the session is over)."""
 
@@ -344,6 +348,7 @@ Event = (
     | TimelapseChanged
     | LoggedIn
     | LoggedOut
+    | UserAdded
     | RightsChanged
     | AppKeyRequested
     | AppKeyRequestEnded

@@ -14,7 +14,7 @@ from typing import Final, Protocol
 import msgspec
 
 from polyhost.core.errors import Malformed, NotAllowed, NotFound, NotKnown, NotNow, SetupNeeded, TooLarge
-from polyhost.core.events import LoggedIn, LoggedOut, RightsChanged
+from polyhost.core.events import LoggedIn, LoggedOut, RightsChanged, UserAdded
 from polyhost.core.ports import AccountRecords, Clock
 from polyhost.core.user import GUEST, POWER, ApiKey, Caller, Permission, Role, User, weaker
 from polyhost.services.bus import Bus
@@ -129,7 +129,7 @@ class Accounts:
     async def log_in(self, name: str, password: str, address: str, *, remember: bool = False) -> Session:
         """A session for `name`, asked for from `address`; with a token that outlives the server, if to `remember`.
 
-        `NotAllowed` in the same words for a wrong password, an unknown and an inactive user; `TooMany` after five
+        `WrongLogin` in the same words for a wrong password, an unknown and an inactive user; `TooMany` after five
         wrong ones in a minute of this address and account, or twenty in an hour of this address.
         """
         caller = await self.prove(name, password, address)
@@ -255,7 +255,8 @@ class Accounts:
                 raise NotNow(f"there are {MAX_USERS} users, which is the limit")
             user = User(name, role, active, self._clock.now())
             await unbroken(self._keep_user(user, password_hash))
-            return user
+        self._bus.publish(UserAdded(name))
+        return user
 
     async def remove_user(self, name: str, by: Caller) -> None:
         """And the keys and sessions of that user.  `NotNow` for the last administrator; nobody removes themselves."""

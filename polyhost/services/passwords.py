@@ -12,7 +12,7 @@ from typing import Final
 
 import argon2
 
-from polyhost.core.errors import Malformed, NotAllowed, TooMany
+from polyhost.core.errors import Malformed, TooMany, WrongLogin
 from polyhost.core.ports import Clock
 from polyhost.core.user import User
 from polyhost.services.throttle import Throttle, network_of
@@ -47,7 +47,7 @@ class Passwords:
     async def proven(self, found: Found, name: str, password: str, address: str) -> User:
         """The active user whose name and password these are.
 
-        `NotAllowed` in the same words for a wrong password, an unknown and an inactive user; `TooMany` after five
+        `WrongLogin` in the same words for a wrong password, an unknown and an inactive user; `TooMany` after five
         wrong ones in a minute of this address and account, or twenty in an hour of this address.
         """
         name = unicodedata.normalize("NFC", name)[:MAX_NAME_BYTES]  # throttles remember it
@@ -64,7 +64,7 @@ class Passwords:
         is_right = len(password) <= MAX_PASSWORD and await self._verify(password_hash, password)
         if not is_right or user is None or not user.active or found(name) != before:
             log.warning("a log-in from %s failed", address)
-            raise NotAllowed("the name or the password is wrong")
+            raise WrongLogin("the name or the password is wrong")
         self._by_address.forgive(source)
         self._by_pair.forgive(source, name)
         return user

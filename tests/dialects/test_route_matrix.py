@@ -30,6 +30,7 @@ OPEN = {
     *{("POST", "/sockjs/{server}/{session}/" + way) for way in ("xhr", "xhr_streaming")},
     ("GET", "/sockjs/{server}/{session}/eventsource"),
     ("POST", "/server/jsonrpc"),  # each method asks
+    *{("GET", "/access/info"), ("POST", "/access/login"), ("POST", "/access/refresh_jwt")},
     *{("GET", "/"), ("GET", "/setup"), ("POST", "/setup"), ("POST", "/native/v1/setup")},
 }
 """The doors that are open on purpose; another one is a decision."""

@@ -4,6 +4,9 @@ Specified by upstream's docs/external_api, and by answers recorded from a live 0
 is one whole Moonraker: at ``/p/<printer>/``, at a port of its own, by a key that is bound to it.  On purpose:
 
 - Paths on the host's disk, tracebacks and keys are in no answer.
+- People have roles.  A new user is an operator, another password ends all log-ins of theirs, and the key is shown to
+  administrators alone.  Who shows a key is ``_API_KEY_USER_``, as upstream, and may what that key may.
+- No address is trusted unless the owner says so, and CORS is for exact origins.
 - A batch has at most 1,000 requests, a message 1 MiB, a body 1 MiB.
 - To who may not write, a whole database namespace that is not there has nothing in it: front ends wait for theirs.
 - A password in a webcam's URL is shown to who may set it; a URL that comes back without its password keeps it.
@@ -13,6 +16,7 @@ is one whole Moonraker: at ``/p/<printer>/``, at a port of its own, by a key tha
 from typing import Final
 
 from polyhost.dialects.moonraker import (
+    access,
     database,
     machine,
     printer,
@@ -39,6 +43,7 @@ RESOURCES: Final = (
     subscriptions.resource,
     temperature_store.resource,
     webcams.resource,
+    access.resource,
 )
 RPC: Final = Rpc(methods_of(RESOURCES))
 

@@ -1,16 +1,17 @@
 """Who is connected, and how what happens reaches them: each notification is encoded and framed once for all."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import AsyncIterator, Iterable, Iterator
 from contextlib import contextmanager
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 import msgspec
 
-from polyhost.core.user import Permission
+from polyhost.core.user import Caller, Permission
 from polyhost.dialects.moonraker.request import Edition
 from polyhost.dialects.moonraker.resource import Notification
+from polyhost.services.accounts import Accounts
 from polyhost.web.call import Call
-from polyhost.web.sockets import Frame, Socket, text_frame
+from polyhost.web.sockets import NORMAL, Frame, text_frame
 
 _encode: Final = msgspec.json.Encoder().encode
 
@@ -24,21 +25,60 @@ class Client(msgspec.Struct, frozen=True):
     url: str
 
 
-class Connection:
-    """One open WebSocket.  `call` is the request that opened it; its caller changes when somebody logs in."""
+class Line(Protocol):
+    """What carries a connection: a WebSocket, or a stream of the local socket.  Its methods are those of `Socket`."""
 
-    def __init__(self, number: int, call: Call, socket: Socket, edition: Edition) -> None:
+    @property
+    def is_open(self) -> bool: ...
+
+    @property
+    def is_caught_up(self) -> bool: ...
+
+    def send(self, frame: Frame, *, latest: str = "") -> None: ...
+
+    async def deliver(self, frame: Frame) -> None: ...
+
+    def close(self, code: int = NORMAL, reason: str = "") -> None: ...
+
+    def __aiter__(self) -> AsyncIterator[str | bytes]: ...
+
+
+class Connection:
+    """One client that stays.  `call` is the request that opened it; its caller changes when somebody logs in."""
+
+    def __init__(self, number: int, call: Call, socket: Line, edition: Edition) -> None:
         self.id = number
         self.call = call
         self.socket = socket
         self.edition = edition
         self.slug = call.slug or ""
+        self._opened_as = call.caller
         self.client: Client | None = None  # until it identifies itself
         self.batches = 0  # that are being answered: what changes meanwhile must not overtake what they say
 
     def may(self, permission: Permission) -> bool:
         """On the printer that it is connected to; a guest may nothing, and is told nothing."""
         return self.call.caller.may(permission, self.slug or None)
+
+    def become(self, caller: Caller) -> None:
+        """From now on it is `caller` who asks, and is told."""
+        self.call.caller = caller
+        self.slug = self.call.slug or ""  # a key may be bound to another printer
+
+    def review(self, accounts: Accounts) -> bool:
+        """Take what has ended from who is connected; whether they may nothing any more.
+
+        Who had logged in is again whoever opened the connection.
+        """
+        was = self.call.caller
+        if was.is_guest:
+            return False
+        now = accounts.still(was, self.call.session)
+        if now.is_guest and was != self._opened_as:
+            now = accounts.still(self._opened_as, self.call.session)
+        if now != was:
+            self.become(now)
+        return now.is_guest
 
 
 class Connections:
@@ -62,13 +102,26 @@ class Connections:
         return [connection for connection in self._open.values() if not slug or connection.slug == slug]
 
     @contextmanager
-    def opened(self, call: Call, socket: Socket, edition: Edition) -> Iterator[Connection]:
+    def opened(self, call: Call, socket: Line, edition: Edition) -> Iterator[Connection]:
         self._last += 1
         connection = self._open[self._last] = Connection(self._last, call, socket, edition)
         try:
             yield connection
         finally:
             del self._open[connection.id]
+
+    def rights_changed(self, accounts: Accounts, user: str) -> None:
+        """What somebody may changed: who may nothing any more hears that, and then nothing."""
+        for connection in self:
+            if connection.call.caller.name == user and connection.review(accounts):
+                connection.socket.send(frame_of("user_logged_out", ({"username": user},)))
+
+    def end_keys(self, accounts: Accounts, now: float) -> None:
+        """Take their rights from those whose key has come to its end."""
+        for connection in self:
+            key = connection.call.caller.key
+            if key is not None and key.ends_at is not None and key.ends_at <= now:
+                connection.review(accounts)
 
     def tell(self, told: Iterable[Notification]) -> None:
         """Tell those whom it concerns; returns at once, whoever is slow."""

@@ -8,7 +8,16 @@ from typing import Final
 
 import msgspec
 
-from polyhost.core.errors import CommandFailed, InUse, MachineFault, NotFound, NotKnown, NotNow, PolyhostError
+from polyhost.core.errors import (
+    CommandFailed,
+    InUse,
+    MachineFault,
+    NotFound,
+    NotKnown,
+    NotNow,
+    PolyhostError,
+    WrongLogin,
+)
 from polyhost.dialects.moonraker.request import Edition
 from polyhost.web.answers import Encoded, encoded
 from polyhost.web.errors import ErrorTable
@@ -34,7 +43,9 @@ def _body(error: PolyhostError) -> ErrorBody:
     return ErrorBody(ErrorWords(ERRORS.status(error), words_of(error)))
 
 
-ERRORS: Final = ErrorTable(_body, {NotKnown: 401, NotNow: 400, InUse: 403, MachineFault: 400, CommandFailed: 400})
+ERRORS: Final = ErrorTable(
+    _body, {NotKnown: 401, WrongLogin: 400, NotNow: 400, InUse: 403, MachineFault: 400, CommandFailed: 400}
+)
 
 
 def words_of(error: PolyhostError) -> str:

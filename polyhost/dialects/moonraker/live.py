@@ -3,6 +3,7 @@
 import asyncio
 from typing import Final
 
+from polyhost.core.events import LoggedOut, RightsChanged
 from polyhost.dialects.moonraker.connections import Connections
 from polyhost.dialects.moonraker.feeds import Feeds
 from polyhost.dialects.moonraker.resource import Resource, Teller
@@ -38,11 +39,14 @@ class Live:
         while True:
             await asyncio.sleep(BEAT_S)
             if self.connections:
+                self.connections.end_keys(self.host.accounts, self.host.clock.now())
                 for beat in self._beats:
                     self.connections.tell(beat(self.host, len(self.connections)))
 
     async def _hear(self) -> None:
-        with self.host.bus.listen(*self._tellers, bound=1024) as listener:
+        with self.host.bus.listen(*self._tellers, RightsChanged, LoggedOut, bound=1024) as listener:
             async for notice in listener:
+                if isinstance(notice, RightsChanged | LoggedOut):
+                    self.connections.rights_changed(self.host.accounts, notice.user)
                 for teller in self._tellers.get(type(notice), ()):
                     self.connections.tell(teller(notice, self.host))

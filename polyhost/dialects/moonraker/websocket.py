@@ -9,14 +9,17 @@ from typing import Any, Final
 
 import msgspec
 
-from polyhost.core.errors import Malformed
+from polyhost.core.errors import Malformed, NotKnown
+from polyhost.core.user import Caller
 from polyhost.dialects.moonraker.connections import Client, Connection
 from polyhost.dialects.moonraker.live import Live
 from polyhost.dialects.moonraker.request import MAX_BODY, Request, edition_of
 from polyhost.dialects.moonraker.resource import Resource, bare
 from polyhost.dialects.moonraker.rpc import Rpc
+from polyhost.services.accounts import Accounts
 from polyhost.web.answers import Answer, no_content
 from polyhost.web.call import Call
+from polyhost.web.guard import NO_KEYS
 from polyhost.web.routes import Routes
 from polyhost.web.sockets import Socket, text_frame
 
@@ -92,6 +95,8 @@ class Identify(msgspec.Struct):
     version: str
     type: str
     url: str
+    access_token: Any = None
+    api_key: Any = None
 
 
 @resource.method("server.connection.identify", open_door=True, socket_only=True)
@@ -103,8 +108,22 @@ async def identify(request: Request) -> dict[str, int]:
     kind = said.type.lower()
     if kind not in TYPES:
         raise Malformed(f"Invalid Client Type: {said.type}; there are {', '.join(sorted(TYPES))}")
+    caller = _shown(request.host.accounts, said)
+    if caller is not None:
+        if caller.is_guest:
+            raise NotKnown("the token or the key is wrong")
+        connection.become(caller)
     connection.client = Client(said.client_name, said.version, kind, said.url)
     return {"connection_id": connection.id}
+
+
+def _shown(accounts: Accounts, said: Identify) -> Caller | None:
+    """Whom the token or the key stands for; None without one, also when a client says that it has none."""
+    if isinstance(said.access_token, str) and said.access_token:
+        return accounts.caller_of_access(said.access_token)
+    if isinstance(said.api_key, str) and said.api_key not in NO_KEYS:
+        return accounts.caller_of_key(said.api_key)
+    return None
 
 
 @resource.method("server.websocket.id", open_door=True, socket_only=True)
