@@ -62,7 +62,7 @@ MOONRAKER: Final = Words(
         }
     ),
     texts=frozenset({"message", "software_version", "moonraker_version", "text", "title", "cpu_info", "hostname"}),
-    secrets=frozenset({"instance_id", "uuid", "uid", "token", "refresh_token", "apikey", "session"}),
+    secrets=frozenset({"instance_id", "uuid", "uid", "job_id", "token", "refresh_token", "apikey", "session"}),
     of_the_host=frozenset(
         {
             *{"moonraker_stats", "network", "system_cpu_usage", "system_memory", "cpu_info", "distribution", "python"},

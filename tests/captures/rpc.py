@@ -13,6 +13,17 @@ from websockets.asyncio.client import ClientConnection, connect
 AS_TIME_GOES: Final = frozenset({"notify_proc_stat_update", "notify_status_update", "notify_gcode_response"})
 """These come when they come, so they are listed only where they are waited for."""
 
+SILENCE_S: Final = 2.0
+"""So long there may be no answer to what is no request, until there is none."""
+
+HEARING_S: Final = 8.0
+"""So long something may not come of itself, until it does not."""
+
+
+def of_pictures(said: Any) -> bool:
+    """Whether it tells of the folder of thumbnails, which comes to be when it is first needed."""
+    return isinstance(said, dict) and isinstance(item := said.get("item"), dict) and ".thumbs" in str(item.get("path"))
+
 
 class Conversation:
     """One open WebSocket."""
@@ -35,6 +46,7 @@ class Conversation:
                     self._more.notify_all()
                 continue
             number = said.get("id") if isinstance(said, dict) else None
+            number = number if isinstance(number, int) else None
             waiting = self._answers.pop(number if number in self._answers else None, None)
             if waiting is not None and not waiting.done():
                 waiting.set_result(said)
@@ -45,18 +57,21 @@ class Conversation:
         said = {"jsonrpc": "2.0", "method": method, "id": number}
         if params is not msgspec.UNSET:
             said["params"] = params
-        answer = await self._say(number, json.dumps(said))
+        answer = await self._say(number, json.dumps(said), self._patience_s)
         return {name: value for name, value in answer.items() if name not in {"jsonrpc", "id"}}
 
     async def say(self, text: str) -> Any:
-        """The next message that is no notification, whole."""
-        return await self._say(None, text)
+        """The next message that is no notification, whole; ``<silence>`` when there is none."""
+        try:
+            return await self._say(None, text, SILENCE_S)
+        except TimeoutError:
+            return "<silence>"
 
-    async def _say(self, number: int | None, text: str) -> Any:
+    async def _say(self, number: int | None, text: str, patience_s: float) -> Any:
         waiting = self._answers[number] = asyncio.get_running_loop().create_future()
         await self._socket.send(text)
         try:
-            return await asyncio.wait_for(waiting, self._patience_s)
+            return await asyncio.wait_for(waiting, patience_s)
         except TimeoutError as error:
             error.add_note(f"no answer to {text[:200]}")
             raise
@@ -66,18 +81,19 @@ class Conversation:
         found: list[list[Any]] = []
         waiting = list(names)
         try:
-            async with asyncio.timeout(self._patience_s):
+            async with asyncio.timeout(HEARING_S):
                 while waiting:
                     async with self._more:
                         await self._more.wait_for(lambda: bool(self._unasked))
                         said = self._unasked.pop(0)
+                    if any(of_pictures(each) for each in said.get("params", [])):
+                        continue
                     if said["method"] in names or said["method"] not in AS_TIME_GOES:
                         found.append([said["method"], *said.get("params", [])])
                     if said["method"] == waiting[0]:
                         del waiting[0]
-        except TimeoutError as error:
-            error.add_note(f"waited for {waiting}; heard {found}")
-            raise
+        except TimeoutError:
+            found.append(["<silence>", *waiting])
         return found
 
     async def close(self) -> None:
