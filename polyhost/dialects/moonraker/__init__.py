@@ -11,6 +11,9 @@ is one whole Moonraker: at ``/p/<printer>/``, at a port of its own, by a key tha
 - To who may not write, a whole database namespace that is not there has nothing in it: front ends wait for theirs.
 - A password in a webcam's URL is shown to who may set it; a URL that comes back without its password keeps it.
 - Nothing begins anew when a backup of the database is restored.
+- A job queue survives a restart, paused; moving a job to the front is told as ``jobs_added``; starting one that cannot
+  begin (offline; printing, without ``queue.automatic``) is refused with the reason, and what pauses one later is told
+  as a line of the console.
 """
 
 from typing import Final
@@ -18,6 +21,7 @@ from typing import Final
 from polyhost.dialects.moonraker import (
     access,
     database,
+    job_queue,
     machine,
     printer,
     server,
@@ -39,6 +43,7 @@ RESOURCES: Final = (
     settings.resource,
     machine.resource,
     database.resource,
+    job_queue.resource,
     printer.resource,
     subscriptions.resource,
     temperature_store.resource,

@@ -46,7 +46,7 @@ def config_of(host: Host, p: Printer, components: list[str]) -> dict[str, dict[s
         "data_store": {"temperature_store_size": TEMPERATURE_STORE, "gcode_store_size": GCODE_STORE},
         "file_manager": {
             "enable_object_processing": False,
-            "queue_gcode_uploads": False,
+            "queue_gcode_uploads": settings.moonraker.queue_uploads,
             "enable_config_write_access": True,
         },
         "authorization": {
@@ -56,6 +56,7 @@ def config_of(host: Host, p: Printer, components: list[str]) -> dict[str, dict[s
             "enable_api_key": True,
             "cors_domains": list(settings.access.allow_origins),
         },
+        "job_queue": {"load_on_startup": False, "automatic_transition": settings.queue.automatic},
         "machine": {"provider": "none", "validate_service": False, "validate_config": False},
     }
     for name in components:
