@@ -150,6 +150,7 @@ class App:
                         "app keys": self.host.app_keys.run,
                         "treatment": self.host.treatment.run,
                         "prompts": self.host.prompts.run,
+                        "layers": self.host.layers.run,
                         "engines": self._engines.run,
                         "printers": self.host.printers.run,
                         "commands of the owner's": self.host.system.run,

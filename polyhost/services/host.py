@@ -27,6 +27,7 @@ from polyhost.services.computer import Computer
 from polyhost.services.discovery import Discovery
 from polyhost.services.files import Files
 from polyhost.services.handling import Treatment
+from polyhost.services.layer_watch import LayerWatch
 from polyhost.services.logs import Logs
 from polyhost.services.namespaces import Namespaces
 from polyhost.services.preferences import Preferences
@@ -46,6 +47,7 @@ from polyhost.services.steering import Steering
 from polyhost.services.system import System
 from polyhost.services.terminal import Terminal
 from polyhost.services.timelapses import Timelapses
+from polyhost.services.tuning import Tuning
 from polyhost.services.webcams import Webcams
 
 
@@ -83,6 +85,8 @@ class Host:
     treatment: Treatment
     terminal: Terminal
     prompts: Prompts
+    tuning: Tuning
+    layers: LayerWatch
     discovery: Discovery
     system: System
     computer: Computer
@@ -151,6 +155,8 @@ async def build(
         treatment=treatment,
         terminal=Terminal(steering, runs, scripts, bus),
         prompts=Prompts(printers, steering, runs, bus, clock),
+        tuning=Tuning(steering),
+        layers=LayerWatch(printers, runs, bus),
         discovery=discovery,
         system=system,
         computer=Computer(clock),

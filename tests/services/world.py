@@ -266,6 +266,7 @@ async def living(world: World) -> AsyncIterator[World]:
             host.treatment,
             host.timelapses,
             host.prompts,
+            host.layers,
         )
         tasks = [group.create_task(part.run()) for part in parts]
         try:

@@ -310,6 +310,7 @@ async def hosted(
                 host.serial_logs,
                 host.treatment,
                 host.prompts,
+                host.layers,
             ),
             host.timelapses,
         )

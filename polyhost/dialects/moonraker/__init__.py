@@ -31,7 +31,9 @@ from polyhost.dialects.moonraker import (
     webcams,
     websocket,
 )
+from polyhost.dialects.moonraker import print as prints
 from polyhost.dialects.moonraker.errors import ERRORS
+from polyhost.dialects.moonraker.gcode import routes as gcode
 from polyhost.dialects.moonraker.live import Live
 from polyhost.dialects.moonraker.resource import methods_of, routes_of
 from polyhost.dialects.moonraker.rpc import Rpc
@@ -49,6 +51,8 @@ RESOURCES: Final = (
     temperature_store.resource,
     webcams.resource,
     access.resource,
+    gcode.resource,
+    prints.resource,
 )
 RPC: Final = Rpc(methods_of(RESOURCES))
 

@@ -6,6 +6,7 @@ from typing import Final
 from polyhost.core.events import LoggedOut, RightsChanged
 from polyhost.dialects.moonraker.connections import Connections
 from polyhost.dialects.moonraker.feeds import Feeds
+from polyhost.dialects.moonraker.gcode.store import GcodeStore
 from polyhost.dialects.moonraker.resource import Resource, Teller
 from polyhost.services.host import Host
 
@@ -19,6 +20,7 @@ class Live:
         self.host = host
         self.connections = Connections()
         self.feeds = Feeds(host, self.connections)
+        self.gcode = GcodeStore(host, self.connections)
         self.warnings: tuple[str, ...] = ()  # what front ends show of this server, above everything
         self.components = [name for resource in resources for name in resource.components]
         self._beats = [beat for resource in resources for beat in resource.beats]
@@ -31,6 +33,7 @@ class Live:
     async def run(self) -> None:
         async with asyncio.TaskGroup() as group:
             group.create_task(self._hear(), name="moonraker's notifications")
+            group.create_task(self.gcode.run(), name="moonraker's consoles")
             group.create_task(self._beat(), name="moonraker's heartbeat")
             group.create_task(self.feeds.run(), name="moonraker's status")
 

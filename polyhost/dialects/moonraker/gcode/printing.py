@@ -1,0 +1,203 @@
+"""Prints: what starts, pauses and ends one, and what is told about it.
+
+Pause, resume and cancel answer when they are done, as Klipper's macros do; where nothing is printed they do nothing.
+"""
+
+import asyncio
+from collections.abc import Collection
+from typing import Final
+
+from polyhost.core.errors import Malformed, NotNow
+from polyhost.core.events import PrinterStateChanged, RunStateChanged
+from polyhost.core.job import RunState
+from polyhost.core.user import Caller
+from polyhost.dialects.moonraker.gcode.grammar import Parameters
+from polyhost.dialects.moonraker.gcode.table import Doing, Step, Table
+from polyhost.services.host import Host
+from polyhost.services.printer import Printer
+
+table = Table()
+
+WAIT_S: Final = 900.0
+"""A pause may come behind moves, a heating, a script of the host's."""
+JUST_S: Final = 60.0
+MAX_LAYER: Final = 1_000_000
+
+
+def library_path(filename: str) -> str:
+    """As clients write it: below ``gcodes``, maybe with a slash before it."""
+    return filename.strip().lstrip("/")
+
+
+async def start(host: Host, p: Printer, filename: str, by: Caller) -> None:
+    """Print a file of the library.
+
+    Slicers that uploaded with ``print=true`` start it again: the same file, by the same user, within a minute, is
+    the same print.
+    """
+    path = library_path(filename)
+    run = host.runs.current(p)
+    if run is not None and not run.ended:
+        recent = host.clock.now() - run.started_at < JUST_S
+        if recent and run.path == path and run.by == by.name and not run.on_card:
+            return
+        raise NotNow("SD busy")
+    if not host.files.exists(path):
+        raise Malformed("Unable to open file")
+    await host.runs.start(p, path, by)
+
+
+async def pause(host: Host, p: Printer, by: Caller) -> None:
+    if p.run_state is None:
+        return
+    await host.runs.pause(p, by)
+    await until(host, p, {RunState.PAUSED})
+
+
+async def resume(host: Host, p: Printer, by: Caller) -> bool:
+    """False when nothing was paused."""
+    if p.run_state not in {RunState.PAUSED, RunState.PAUSING, RunState.RESUMING}:
+        return False
+    await host.runs.resume(p, by)
+    await until(host, p, {RunState.PRINTING, RunState.FINISHING})
+    return True
+
+
+async def cancel(host: Host, p: Printer, by: Caller) -> None:
+    if p.run_state is None:
+        return
+    await host.runs.cancel(p, by)
+    await until(host, p, ())
+
+
+async def until(host: Host, p: Printer, states: Collection[RunState]) -> None:
+    """Return when the run is in one of `states`, or over; `NotNow` when that takes too long, or the machine is lost."""
+    run_id = p.run.id if p.run is not None else ""
+
+    def there() -> bool:
+        run = p.run
+        if run is None or run.id != run_id or run.ended:
+            return True
+        if p.run_state in states:
+            return True
+        if not p.is_operational:
+            raise NotNow(f"{p.slug} is {p.snapshot.state.value}; what becomes of its print is not known yet")
+        return False
+
+    with host.bus.listen(RunStateChanged, PrinterStateChanged) as listener:
+        try:
+            async with asyncio.timeout(WAIT_S):
+                while not there():
+                    await anext(listener)
+        except TimeoutError:
+            raise NotNow(f"{p.slug} has not done so within {WAIT_S / 60:g} minutes") from None
+
+
+@table.command(
+    "SDCARD_PRINT_FILE",
+    help="Loads a SD file and starts the print.  May include files in subdirectories.",
+    marlin="prints that file of the library",
+)
+def print_file(said: Parameters, p: Printer) -> Step:
+    filename = said.text("FILENAME")
+
+    async def begin(doing: Doing) -> None:
+        await start(doing.host, p, filename, doing.by)
+
+    return begin
+
+
+@table.command(
+    "SDCARD_RESET_FILE",
+    help="Clears a loaded SD File. Stops the print if necessary",
+    marlin="cancels what is printed, and chooses no file",
+)
+def reset_file(said: Parameters, p: Printer) -> Step:
+    async def reset(doing: Doing) -> None:
+        await cancel(doing.host, p, doing.by)
+        if p.selected:
+            await doing.host.runs.unselect(p, doing.by)
+
+    return reset
+
+
+@table.command("PAUSE", "PAUSE_BASE", help="Pause the actual running print", marlin="pauses the print")
+def pause_print(said: Parameters, p: Printer) -> Step:
+    async def do(doing: Doing) -> None:
+        await pause(doing.host, p, doing.by)
+
+    return do
+
+
+@table.command("RESUME", "RESUME_BASE", help="Resume the actual running print", marlin="goes on with the print")
+def resume_print(said: Parameters, p: Printer) -> Step:
+    async def do(doing: Doing) -> None:
+        if not await resume(doing.host, p, doing.by):
+            doing.remark("Print is not paused, resume aborted")
+
+    return do
+
+
+@table.command("CANCEL_PRINT", "CANCEL_PRINT_BASE", help="Cancel the actual running print", marlin="cancels the print")
+def cancel_print(said: Parameters, p: Printer) -> Step:
+    async def do(doing: Doing) -> None:
+        await cancel(doing.host, p, doing.by)
+
+    return do
+
+
+@table.command(
+    "CLEAR_PAUSE",
+    help="Clears the current paused state without resuming the print",
+    marlin="nothing where nothing is paused; a paused print is resumed or cancelled instead",
+)
+def clear_pause(said: Parameters, p: Printer) -> Step:
+    async def clear(doing: Doing) -> None:
+        if p.run_state is not None:
+            raise NotNow("a paused print goes on by RESUME, or ends by CANCEL_PRINT; it cannot be forgotten")
+
+    return clear
+
+
+@table.command(
+    "SET_PRINT_STATS_INFO",
+    help="Pass slicer info like layer act and total to klipper",
+    marlin="the host shows these numbers instead of its own count",
+)
+def stats_info(said: Parameters, p: Printer) -> Step:
+    total = said.whole("TOTAL_LAYER", least=0, most=MAX_LAYER) if "TOTAL_LAYER" in said else None
+    current = said.whole("CURRENT_LAYER", least=0, most=MAX_LAYER) if "CURRENT_LAYER" in said else None
+
+    async def tell(doing: Doing) -> None:
+        doing.host.layers.tell(p, total, current, doing.by)
+
+    return tell
+
+
+@table.command(
+    "SET_PAUSE_NEXT_LAYER", help="Enable a pause if the next layer is reached", marlin="the host pauses the print there"
+)
+def pause_next(said: Parameters, p: Printer) -> Step:
+    on = said.whole("ENABLE", 1) != 0
+
+    async def do(doing: Doing) -> None:
+        doing.host.layers.pause_next(p, on, doing.by)
+
+    return do
+
+
+@table.command(
+    "SET_PAUSE_AT_LAYER",
+    help="Enable/disable a pause if a given layer number is reached",
+    marlin="the host pauses the print when that layer begins",
+)
+def pause_at(said: Parameters, p: Printer) -> Step:
+    layer = said.whole("LAYER", least=1, most=MAX_LAYER) if "LAYER" in said else None
+    on = said.whole("ENABLE", 1 if layer is not None else 0) != 0
+    if on and layer is None:
+        raise Malformed("Error on 'SET_PAUSE_AT_LAYER': missing LAYER")
+
+    async def do(doing: Doing) -> None:
+        doing.host.layers.pause_at(p, layer if on else None, doing.by)
+
+    return do

@@ -1,0 +1,113 @@
+"""The last things said at a printer's console, and who is told of them.
+
+What machines say comes in batches, and goes out as one message for each; lines that were sent to a machine, its
+``ok`` and the temperatures that the host asks for are no news to anybody.
+"""
+
+import re
+from collections import deque
+from collections.abc import Iterable, Iterator
+from itertools import groupby
+from typing import Final
+
+import msgspec
+
+from polyhost.core.events import ConsoleLine, ConsoleLines, PrinterRemoved, PromptClosed, PromptShown
+from polyhost.dialects.moonraker.connections import Connections
+from polyhost.dialects.moonraker.resource import Notification
+from polyhost.services.host import Host
+
+KEPT: Final = 1000
+MAX_MESSAGE: Final = 16 << 10  # characters of one entry
+COMMAND: Final = "command"
+RESPONSE: Final = "response"
+
+_NOISE: Final = re.compile(
+    r"ok\b|wait$|busy:|echo:\s*busy|(?:[TBCRPLM]\d?|W):\s*-?[\d.?]|start$|SD printing byte|Not SD printing"
+    r"|Resend:|rs \d|//\s*action:prompt_"
+)
+_ERROR: Final = re.compile(r"Error:\s*", re.IGNORECASE)
+
+
+class Said(msgspec.Struct):
+    """One entry, as clients of today have it."""
+
+    message: str
+    time: float
+    type: str
+
+
+class EarlySaid(msgspec.Struct):
+    message: str
+    time: float
+
+
+class GcodeStore:
+    """The console of every printer.  `run` hears the machines."""
+
+    def __init__(self, host: Host, connections: Connections) -> None:
+        self._host = host
+        self._connections = connections
+        self._said: dict[str, deque[Said]] = {}
+
+    async def run(self) -> None:
+        kinds = (ConsoleLines, PromptShown, PromptClosed, PrinterRemoved)
+        with self._host.bus.listen(*kinds, bound=1024) as listener:
+            async for notice in listener:
+                match notice:
+                    case ConsoleLines(printer, lines):
+                        self._told(printer, messages_of(lines))
+                    case PromptShown(printer, text, choices):
+                        self._told(printer, [(self._host.clock.now(), line) for line in prompt_lines(text, choices)])
+                    case PromptClosed(printer):
+                        self._told(printer, [(self._host.clock.now(), "// action:prompt_end")])
+                    case PrinterRemoved(printer):
+                        self._said.pop(printer, None)
+                    case _:
+                        pass
+
+    def entries(self, printer: str) -> list[Said]:
+        """The oldest first."""
+        return list(self._said.get(printer, ()))
+
+    def commanded(self, printer: str, script: str) -> None:
+        """A client sent this."""
+        if script.strip():
+            self._keep(printer, Said(script[:MAX_MESSAGE], self._host.clock.now(), COMMAND))
+
+    def say(self, printer: str, text: str) -> None:
+        """The host itself says something at the console."""
+        self._told(printer, [(self._host.clock.now(), text)])
+
+    def _told(self, printer: str, messages: Iterable[tuple[float, str]]) -> None:
+        told = []
+        for at, message in messages:
+            self._keep(printer, Said(message[:MAX_MESSAGE], at, RESPONSE))
+            told.append(Notification("gcode_response", (message,), printer))
+        if told:
+            self._connections.tell(told)
+
+    def _keep(self, printer: str, said: Said) -> None:
+        self._said.setdefault(printer, deque(maxlen=KEPT)).append(said)
+
+
+def messages_of(lines: Iterable[ConsoleLine]) -> Iterator[tuple[float, str]]:
+    """When, and what: lines of one batch are one message, but errors and what clients act on stand alone."""
+    heard = (
+        (line.at, _ERROR.sub("!! ", text, count=1))
+        for line in lines
+        if not line.sent and (text := line.text.strip()) and _NOISE.match(text) is None
+    )
+    for alone, group in groupby(heard, lambda one: one[1].startswith(("!!", "//"))):
+        if alone:
+            yield from group
+        else:
+            together = list(group)
+            yield together[0][0], "\n".join(text for _, text in together)
+
+
+def prompt_lines(text: str, choices: tuple[str, ...]) -> list[str]:
+    """A question of the firmware's as Klipper's macros ask theirs; each button answers with the choice's number."""
+    buttons = [f"// action:prompt_button {choice.replace('|', '/')}|M876 S{n}" for n, choice in enumerate(choices)]
+    begin = f"// action:prompt_begin {text}"
+    return [begin, *buttons, "// action:prompt_show"]

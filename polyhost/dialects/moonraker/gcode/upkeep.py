@@ -1,0 +1,156 @@
+"""The machine itself: restarts, settings, sensors, lights, pins, objects to leave out."""
+
+from typing import Final
+
+from polyhost.core.errors import Malformed, NotNow
+from polyhost.core.printer import PrinterState
+from polyhost.core.user import Caller
+from polyhost.dialects.moonraker.gcode.grammar import Parameters
+from polyhost.dialects.moonraker.gcode.table import Doing, Lines, Step, Table
+from polyhost.services.host import Host
+from polyhost.services.printer import Printer
+
+table = Table()
+
+STATES: Final = {
+    PrinterState.OFFLINE: "Error",
+    PrinterState.DETECTING: "Not ready",
+    PrinterState.CONNECTING: "Not ready",
+    PrinterState.READY: "Ready",
+    PrinterState.UNREACHABLE: "Error",
+    PrinterState.FAULTED: "Shutdown",
+}
+
+
+async def restart(host: Host, p: Printer, by: Caller, *, firmware: bool = False) -> None:
+    """Open the link again, which resets most boards; one that is stopped and still listens is told to go on first."""
+    if p.run_state is not None:
+        raise NotNow(f"{p.slug} is printing; cancel the run first")
+    if firmware and p.is_operational:
+        await host.terminal.send(p, ["M999"], by)
+    await host.printers.connect(p, None, None, by)
+
+
+@table.command(
+    "RESTART",
+    help="Reload config file and restart host software",
+    marlin="the host opens the link to the printer again",
+)
+def restart_host(said: Parameters, p: Printer) -> Step:
+    async def do(doing: Doing) -> None:
+        await restart(doing.host, p, doing.by)
+
+    return do
+
+
+@table.command(
+    "FIRMWARE_RESTART",
+    help="Restart firmware, host, and reload config",
+    marlin="`M999`, then the link is opened again, which resets most boards",
+)
+def restart_firmware(said: Parameters, p: Printer) -> Step:
+    async def do(doing: Doing) -> None:
+        await restart(doing.host, p, doing.by, firmware=True)
+
+    return do
+
+
+@table.command("STATUS", help="Report the printer status", marlin="the host says how the printer is")
+def status(said: Parameters, p: Printer) -> Step:
+    async def tell(doing: Doing) -> None:
+        now = p.snapshot
+        doing.remark(f"Klipper state: {STATES[now.state]}" + (f"\n{now.fault}" if now.fault else ""))
+
+    return tell
+
+
+@table.command("SAVE_CONFIG", help="Overwrite config file and restart", marlin="`M500`; nothing is restarted")
+def save(said: Parameters, p: Printer) -> Lines:
+    return ["M500"]
+
+
+@table.command("SET_FILAMENT_SENSOR", help="Sets the filament sensor on/off", marlin="`M412 S`")
+def sensor(said: Parameters, p: Printer) -> Lines:
+    return [f"M412 S{int(said.whole('ENABLE', 1) != 0)}"]
+
+
+@table.command("QUERY_FILAMENT_SENSOR", help="Query the status of the Filament Sensor", marlin="`M412`")
+def query_sensor(said: Parameters, p: Printer) -> Lines:
+    return ["M412"]
+
+
+@table.command("LOAD_FILAMENT", help="Load filament", marlin="`M701`, where the machine has it", listed=False)
+def load(said: Parameters, p: Printer) -> Lines:
+    return ["M701"]
+
+
+@table.command("UNLOAD_FILAMENT", help="Unload filament", marlin="`M702`, where the machine has it", listed=False)
+def unload(said: Parameters, p: Printer) -> Lines:
+    return ["M702"]
+
+
+@table.command("SET_LED", help="Set the color of an LED", marlin="`M150`", listed=False)
+def led(said: Parameters, p: Printer) -> Lines:
+    colours = (("R", "RED"), ("U", "GREEN"), ("B", "BLUE"), ("W", "WHITE"))
+    words = [f"{letter}{round(said.number(name, 0.0, least=0.0, most=1.0) * 255)}" for letter, name in colours]
+    if "INDEX" in said:
+        words.append(f"I{said.whole('INDEX', least=1, most=10_000) - 1}")
+    return [" ".join(["M150", *words])]
+
+
+@table.command("SET_PIN", help="Set the value of an output pin", marlin="`M42`; `PIN` is its number", listed=False)
+def pin(said: Parameters, p: Printer) -> Lines:
+    name = said.text("PIN")
+    if not name.isdecimal() or len(name) > 4:
+        raise Malformed(f"The value '{name[:64]}' is not valid for PIN; Marlin's M42 knows pins by their numbers")
+    return [f"M42 P{int(name)} S{round(said.number('VALUE', least=0.0, most=1.0) * 255)}"]
+
+
+@table.command(
+    "EXCLUDE_OBJECT_DEFINE",
+    "EXCLUDE_OBJECT_START",
+    "EXCLUDE_OBJECT_END",
+    help="Marks an object of a file",
+    marlin="nothing: the host has read the file itself",
+)
+def marks(said: Parameters, p: Printer) -> Lines:
+    return []
+
+
+# What Marlin cannot do, and what to do instead.
+REFUSED: Final = {
+    "FORCE_MOVE": "Marlin moves no single motor; G92 tells it where it is, M211 S0 lets it go beyond its limits",
+    "SET_KINEMATIC_POSITION": "tell the machine where it is with G92",
+    "STEPPER_BUZZ": "Marlin has no such test; move the axis with G1",
+    "MANUAL_PROBE": "level by hand with the printer's own display, or use G29",
+    "PROBE_CALIBRATE": "lower the nozzle with SET_GCODE_OFFSET or the printer's display, then Z_OFFSET_APPLY_PROBE",
+    "Z_ENDSTOP_CALIBRATE": "lower the nozzle with SET_GCODE_OFFSET, then Z_OFFSET_APPLY_ENDSTOP",
+    "TESTZ": "nothing is being calibrated; move with G1 Z",
+    "ACCEPT": "nothing is being calibrated",
+    "ABORT": "nothing is being calibrated",
+    "BED_SCREWS_ADJUST": "use the bed tramming of the printer's display",
+    "BED_TILT_CALIBRATE": "use G29",
+    "DELTA_CALIBRATE": "use G33",
+    "QUAD_GANTRY_LEVEL": "use G34, if the machine has several Z motors",
+    "BED_MESH_OFFSET": "Marlin's mesh stays where it was probed",
+    "SHAPER_CALIBRATE": "print a test, and set the frequency with M593 or SET_INPUT_SHAPER",
+    "TEST_RESONANCES": "print a test, and set the frequency with M593 or SET_INPUT_SHAPER",
+    "MEASURE_AXES_NOISE": "Marlin reads no accelerometer",
+    "ACCELEROMETER_QUERY": "Marlin reads no accelerometer",
+    "ACCELEROMETER_MEASURE": "Marlin reads no accelerometer",
+    "TUNING_TOWER": "slicers make such towers themselves",
+    "SET_EXTRUDER_ROTATION_DISTANCE": "Marlin counts steps for each mm: M92 E",
+    "SYNC_EXTRUDER_MOTION": "choose a tool with T0, T1; mix with M163 where the machine does",
+    "SAVE_VARIABLE": "keep values in a script of the printer",
+    "SET_GCODE_VARIABLE": "scripts of the printer take parameters instead: NAME KEY=VALUE",
+    "UPDATE_DELAYED_GCODE": "there is no delayed G-code",
+    "QUERY_ADC": "Marlin reports its own sensors with M105, pins with M43",
+    "SET_TEMPERATURE_FAN_TARGET": "Marlin has no fans that follow a temperature; M710 sets its controller fan",
+    "SET_TMC_CURRENT": "use M906",
+    "INIT_TMC": "drivers are set up by the firmware; M122 tests them",
+    "DUMP_TMC": "use M122",
+}
+
+
+def refusal_of(name: str) -> Malformed:
+    return Malformed(f"{name} is not possible on a printer that speaks Marlin: {REFUSED[name]}")
