@@ -24,6 +24,7 @@ from polyhost.core.printer import (
     Temperature,
 )
 from polyhost.core.user import Role
+from polyhost.dialects.moonraker.live import Live
 from polyhost.dialects.moonraker.objects import configfile, excluding, heaters, machine, motion, printing
 from polyhost.dialects.moonraker.objects.view import Moments, RunFile, View
 from polyhost.services.accounts import LOCAL
@@ -372,8 +373,6 @@ async def test_temperatures_of_twenty_minutes(tmp_path: Path, edition: Any) -> N
 
 
 async def test_an_answer_is_made_once_for_all_who_ask_the_same(one: Hosted) -> None:
-    from polyhost.dialects.moonraker.live import Live
-
     live = one.application.parts[Live]
     assert isinstance(live, Live)
     feed = live.feeds.of(one.host.printers.default())

@@ -42,10 +42,9 @@ class Follower:
 class Feed:
     """One printer's subscribers."""
 
-    def __init__(self, printer: Printer, source: Synthesised, connections: Connections) -> None:
-        self.printer = printer
-        self.synthesised = source
-        self._source: Source = source
+    def __init__(self, slug: str, source: Source, connections: Connections) -> None:
+        self._slug = slug
+        self._source = source
         self._connections = connections
         self._tree = Tree()
         self._followers: dict[int, Follower] = {}
@@ -127,7 +126,7 @@ class Feed:
 
     def _find_early(self) -> None:
         """Early connections are told what others of them asked for, whether they asked for anything or not."""
-        for connection in self._connections.of(self.printer.slug):
+        for connection in self._connections.of(self._slug):
             if connection.edition is Edition.EARLY and connection.id not in self._followers:
                 self._followers[connection.id] = Follower(connection, (), self._tree.tick)
 
@@ -151,17 +150,24 @@ class Feeds:
     def __init__(self, host: Host, connections: Connections) -> None:
         self._host = host
         self._connections = connections
-        self._feeds: dict[str, Feed] = {}
+        self._feeds: dict[str, tuple[Printer, Synthesised, Feed]] = {}
         self._computer = ComputerStats()
         self._began_at = host.clock.now()
         self._somebody = asyncio.Event()
 
     def of(self, p: Printer) -> Feed:
-        feed = self._feeds.get(p.slug)
-        if feed is None or feed.printer is not p:
+        return self._there(p)[2]
+
+    def synthesised(self, p: Printer) -> Synthesised:
+        """What is shown of `p`, for what clients tell of it."""
+        return self._there(p)[1]
+
+    def _there(self, p: Printer) -> tuple[Printer, Synthesised, Feed]:
+        there = self._feeds.get(p.slug)
+        if there is None or there[0] is not p:
             source = Synthesised(self._host, p, self._computer, self._began_at)
-            feed = self._feeds[p.slug] = Feed(p, source, self._connections)
-        return feed
+            there = self._feeds[p.slug] = p, source, Feed(p.slug, source, self._connections)
+        return there
 
     async def subscribe(self, p: Printer, connection: Connection, selection: Selection) -> msgspec.Raw:
         """`Feed.subscribe`; a connection follows one printer."""
@@ -183,8 +189,8 @@ class Feeds:
             due = max(due + EVERY_S, clock())
             await asyncio.sleep(due - clock())
             self._somebody.clear()
-            for slug, feed in list(self._feeds.items()):
-                if self._host.printers.find(slug) is not feed.printer:
+            for slug, (printer, _, feed) in list(self._feeds.items()):
+                if self._host.printers.find(slug) is not printer:
                     del self._feeds[slug]
                 elif feed.is_wanted:
                     self._somebody.set()
