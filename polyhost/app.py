@@ -40,6 +40,7 @@ from polyhost.storage.timelapses import TimelapseFolder
 from polyhost.web.application import Application
 from polyhost.web.listening import listen, port_of
 from polyhost.web.own_ports import OwnPorts
+from polyhost.web.own_sockets import OwnSockets
 from polyhost.web.server import Server, unix_socket
 
 log = logging.getLogger(__name__)
@@ -65,6 +66,7 @@ class App:
         self.host: Host
         self.restarting = False  # it ends to begin anew, with the settings as they are then
         self._stop = asyncio.Event()
+        self._data = data
         self._records = records
         self._main_socket = main_socket
         self._engines = EnginePool(data, self, self._ended, self._attached, idle_off_s=settings.safety.idle_off_s)
@@ -136,6 +138,7 @@ class App:
             self.started.set()
 
         serving = Server(application, stop=self._stop, started=started)
+        own_sockets = OwnSockets(self.host.printers, self.host.bus, application, self._data)
         own_ports = OwnPorts(self.host.printers, self.host.bus, serving, self.host.config.server.host)
         try:
             async with asyncio.TaskGroup() as group:
@@ -159,6 +162,7 @@ class App:
                         "timelapses": self.host.timelapses.run,
                         **{kind.__name__.lower(): part.run for kind, part in application.parts.items()},
                         "ports of printers": own_ports.run,
+                        "sockets of printers": own_sockets.run,
                         **self._announcer(),
                     }.items()
                 ]

@@ -17,16 +17,17 @@ import anyio
 from starlette.responses import FileResponse
 
 from polyhost.core.errors import Malformed, NotAllowed, NotFound, NotKnown, PolyhostError, SetupNeeded
+from polyhost.services.accounts import LOCAL
 from polyhost.services.host import Host
 from polyhost.web.addressing import KnownHosts, Peer, Peers, below_root, split_prefix
 from polyhost.web.answers import Answer, Encoded, Headers, Latest, Stored, Streamed, encoded, no_content, unchanged
 from polyhost.web.bodies import ClientGone, Receive
-from polyhost.web.call import Call, Kit, Scope
+from polyhost.web.call import OWN_PRINTER, Call, Kit, Scope
 from polyhost.web.errors import Broken, Crowded, NoRoute, NotASocket, TooSlow, WrongMethod
 from polyhost.web.guard import Guard
-from polyhost.web.routes import Dialect, Part, Place, Route, Router, SocketRoute
+from polyhost.web.routes import Dialect, Part, Place, Route, Router, SocketHandler, SocketRoute
 from polyhost.web.socket_connection import EXTENSION
-from polyhost.web.sockets import BROKEN, POLICY, TRY_LATER, Seats, Socket, SocketClosed
+from polyhost.web.sockets import BROKEN, POLICY, TRY_LATER, Seats, Socket, SocketClosed, Wire
 
 log = logging.getLogger(__name__)
 
@@ -184,10 +185,20 @@ class Application:
             return
         await receive()  # "websocket.connect"
         await send({"type": "websocket.accept"})
-        socket = Socket(scope["extensions"][EXTENSION], receive)
+        await self._serve(route.handler, call, Socket(scope["extensions"][EXTENSION], receive), path)
+
+    async def serve_local(self, handler: SocketHandler, slug: str, path: str, wire: Wire, receive: Receive) -> None:
+        """Have `handler` serve a client of the local socket at `path`, which means that printer and has every right."""
+        peer = self._peers.peer("", None, "http", {})
+        scope: Scope = {"type": "websocket", "query_string": b"", "server": (path, None), "state": {OWN_PRINTER: slug}}
+        call = Call(self.host, scope, receive, {}, peer, None, self._kit)
+        call.caller = LOCAL
+        await self._serve(handler, call, Socket(wire, receive), path)
+
+    async def _serve(self, handler: SocketHandler, call: Call, socket: Socket, path: str) -> None:
         try:
             with call.take_seat():
-                await route.handler(call, socket)
+                await handler(call, socket)
             socket.close()
         except Crowded as crowded:
             socket.close(TRY_LATER, str(crowded))

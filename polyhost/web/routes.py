@@ -1,7 +1,8 @@
 """Tables of routes, and finding one: a dictionary for fixed paths, compiled templates for the rest."""
 
+import dataclasses
 import re
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Protocol
 
@@ -148,7 +149,8 @@ class Part(Protocol):
 class Dialect:
     """One API: its routes, its words for errors, and the paths below which even unknown paths are its own.
 
-    Of each of `parts` there is one for each application; routes reach it by its class, `Call.part`.
+    Of each of `parts` there is one for each application; routes reach it by its class, `Call.part`.  `local` are the
+    local sockets that each printer has for it, by the names of their files.
     """
 
     name: str
@@ -156,6 +158,7 @@ class Dialect:
     errors: "ErrorTable"
     prefixes: tuple[str, ...]
     parts: tuple[Callable[["Host"], Part], ...] = ()
+    local: Mapping[str, SocketHandler] = dataclasses.field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -72,6 +72,15 @@ def text_frame(payload: bytes) -> Frame:
     return Frame(b"\x81\x7f" + size.to_bytes(8, "big") + payload)
 
 
+def payload_of(frame: bytes) -> bytes:
+    """What `text_frame` made a frame of.
+
+    >>> payload_of(text_frame(b"hi"))
+    b'hi'
+    """
+    return frame[{126: 4, 127: 10}.get(frame[1], 2) :]
+
+
 class Outbox:
     """What waits for a client: bounded by count and bytes, then the newest of each kind of snapshot alone.
 

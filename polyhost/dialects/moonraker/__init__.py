@@ -60,4 +60,7 @@ _routes = routes_of(RESOURCES)
 _routes.include(websocket.transports(RPC))
 
 _PREFIXES: Final = ("/server/", "/printer/", "/machine/", "/access/", "/debug/", "/websocket", "/klippysocket")
-DIALECT: Final = Dialect("moonraker", _routes, ERRORS, _PREFIXES, (lambda host: Live(host, RESOURCES),))
+DIALECT: Final = Dialect(
+    *("moonraker", _routes, ERRORS, _PREFIXES, (lambda host: Live(host, RESOURCES),)),
+    local={"moonraker.sock": websocket.speaker(RPC)},
+)

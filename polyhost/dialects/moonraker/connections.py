@@ -1,8 +1,8 @@
 """Who is connected, and how what happens reaches them: each notification is encoded and framed once for all."""
 
-from collections.abc import AsyncIterator, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 import msgspec
 
@@ -11,7 +11,7 @@ from polyhost.dialects.moonraker.request import Edition
 from polyhost.dialects.moonraker.resource import Notification
 from polyhost.services.accounts import Accounts
 from polyhost.web.call import Call
-from polyhost.web.sockets import NORMAL, Frame, text_frame
+from polyhost.web.sockets import Frame, Socket, text_frame
 
 _encode: Final = msgspec.json.Encoder().encode
 
@@ -25,28 +25,13 @@ class Client(msgspec.Struct, frozen=True):
     url: str
 
 
-class Line(Protocol):
-    """What carries a connection: a WebSocket, or a stream of the local socket.  Its methods are those of `Socket`."""
-
-    @property
-    def is_open(self) -> bool: ...
-
-    @property
-    def is_caught_up(self) -> bool: ...
-
-    def send(self, frame: Frame, *, latest: str = "") -> None: ...
-
-    async def deliver(self, frame: Frame) -> None: ...
-
-    def close(self, code: int = NORMAL, reason: str = "") -> None: ...
-
-    def __aiter__(self) -> AsyncIterator[str | bytes]: ...
-
-
 class Connection:
-    """One client that stays.  `call` is the request that opened it; its caller changes when somebody logs in."""
+    """One client that stays, on a WebSocket or a local socket.
 
-    def __init__(self, number: int, call: Call, socket: Line, edition: Edition) -> None:
+    `call` is the request that opened it; its caller changes when somebody logs in.
+    """
+
+    def __init__(self, number: int, call: Call, socket: Socket, edition: Edition) -> None:
         self.id = number
         self.call = call
         self.socket = socket
@@ -102,7 +87,7 @@ class Connections:
         return [connection for connection in self._open.values() if not slug or connection.slug == slug]
 
     @contextmanager
-    def opened(self, call: Call, socket: Line, edition: Edition) -> Iterator[Connection]:
+    def opened(self, call: Call, socket: Socket, edition: Edition) -> Iterator[Connection]:
         self._last += 1
         connection = self._open[self._last] = Connection(self._last, call, socket, edition)
         try:

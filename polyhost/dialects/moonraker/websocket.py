@@ -20,7 +20,7 @@ from polyhost.services.accounts import Accounts
 from polyhost.web.answers import Answer, no_content
 from polyhost.web.call import Call
 from polyhost.web.guard import NO_KEYS
-from polyhost.web.routes import Routes
+from polyhost.web.routes import Routes, SocketHandler
 from polyhost.web.sockets import Socket, text_frame
 
 MAX_WAITING: Final = 64
@@ -30,16 +30,22 @@ TYPES: Final = frozenset({"web", "mobile", "desktop", "display", "bot", "agent",
 resource = Resource("application", "websockets", "jsonrpc")
 
 
-def transports(rpc: Rpc) -> Routes:
-    """The routes by which JSON-RPC is spoken; who opens the WebSocket may still owe who they are."""
-    routes = Routes()
+def speaker(rpc: Rpc) -> SocketHandler:
+    """Speaks JSON-RPC with one client that stays."""
 
-    @routes.socket("/websocket", open_door=True)
-    async def websocket(call: Call, socket: Socket) -> None:
+    async def speak(call: Call, socket: Socket) -> None:
         socket.expect_requests()
         connections = call.part(Live).connections
         with connections.opened(call, socket, edition_of(call)) as connection:
             await _answer_all(connection, rpc)
+
+    return speak
+
+
+def transports(rpc: Rpc) -> Routes:
+    """The routes by which JSON-RPC is spoken; who opens the WebSocket may still owe who they are."""
+    routes = Routes()
+    routes.socket("/websocket", open_door=True)(speaker(rpc))
 
     @routes.post("/server/jsonrpc", open_door=True)
     async def over_http(call: Call) -> Answer:
