@@ -212,6 +212,24 @@ class PreferencesChanged(_Event, frozen=True):
     section: str
 
 
+class NoticesChanged(_Event, frozen=True):
+    """Something that the owner of a printer should know began to hold, or holds no more."""
+
+    printer: str
+
+
+class NoticeDismissed(_Event, frozen=True):
+    printer: str
+    notice: str
+
+
+class NoticeWoke(_Event, frozen=True):
+    """A notice that was put away for a while is shown again."""
+
+    printer: str
+    notice: str
+
+
 class ProfileChanged(_Event, frozen=True):
     """A printer profile was ``added``, ``modified`` or ``deleted``."""
 
@@ -338,6 +356,9 @@ Event = (
     | FirmwareNotified
     | NotificationsCleared
     | PreferencesChanged
+    | NoticesChanged
+    | NoticeDismissed
+    | NoticeWoke
     | ProfileChanged
     | PictureAsked
     | PictureTaken

@@ -30,6 +30,7 @@ from polyhost.services.handling import Treatment
 from polyhost.services.layer_watch import LayerWatch
 from polyhost.services.logs import Logs
 from polyhost.services.namespaces import Namespaces
+from polyhost.services.notices import Notices
 from polyhost.services.preferences import Preferences
 from polyhost.services.printers import Port, PrinterRecords, Printers
 from polyhost.services.probing import Probing
@@ -79,6 +80,7 @@ class Host:
     app_keys: AppKeys
     preferences: Preferences
     namespaces: Namespaces
+    notices: Notices
     profiles: Profiles
     settings: Settings
     scripts: ScriptLibrary
@@ -149,6 +151,7 @@ async def build(
         app_keys=app_keys,
         preferences=preferences,
         namespaces=Namespaces(records, printers),
+        notices=Notices(printers, preferences, files, settings.uploads, bus, clock),
         profiles=profiles,
         settings=preferred,
         scripts=scripts,

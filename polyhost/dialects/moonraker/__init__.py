@@ -10,6 +10,7 @@ is one whole Moonraker: at ``/p/<printer>/``, at a port of its own, by a key tha
 - A batch has at most 1,000 requests, a message 1 MiB, a body 1 MiB.
 - To who may not write, a whole database namespace that is not there has nothing in it: front ends wait for theirs.
 - A password in a webcam's URL is shown to who may set it; a URL that comes back without its password keeps it.
+- Announcements are what the host finds itself; it fetches no feeds, so none can be added.
 - Nothing begins anew when a backup of the database is restored.
 - A job queue survives a restart, paused; moving a job to the front is told as ``jobs_added``; starting one that cannot
   begin (offline; printing, without ``queue.automatic``) is refused with the reason, and what pauses one later is told
@@ -20,6 +21,7 @@ from typing import Final
 
 from polyhost.dialects.moonraker import (
     access,
+    announcements,
     database,
     job_queue,
     machine,
@@ -53,6 +55,7 @@ RESOURCES: Final = (
     access.resource,
     gcode.resource,
     prints.resource,
+    announcements.resource,
 )
 RPC: Final = Rpc(methods_of(RESOURCES))
 
