@@ -149,6 +149,7 @@ class App:
                         "queues": self.host.queue.run,
                         "cards": self.host.cards.run,
                         "files": self.host.files.run,
+                        "changes by others": self.host.watching.run,
                         "accounts": self.host.accounts.run,
                         "app keys": self.host.app_keys.run,
                         "treatment": self.host.treatment.run,

@@ -10,6 +10,7 @@
     │   └── TooMany       too many tries                       wait `retry_after_s`
     ├── Malformed       the request itself is wrong            correct it
     │   ├── TooLarge      beyond a stated bound                send less
+    │   ├── NotIntact     what arrived is not what was sent    send it again
     │   └── Unsupported   a kind of thing we do not take       send another kind
     ├── NoSpace         the disk refuses                       free some, then again
     ├── Damaged         stored data cannot be used           restore the backup it names
@@ -68,6 +69,10 @@ class Malformed(PolyhostError):
 
 class TooLarge(Malformed):
     """Beyond a stated bound."""
+
+
+class NotIntact(Malformed):
+    """What arrived does not have the checksum that came with it."""
 
 
 class Unsupported(Malformed):

@@ -102,6 +102,23 @@ class FileAdded(_Event, frozen=True):
     replaced: bool = False
 
 
+class FilesChanged(_Event, frozen=True):
+    """One change of a tree of files, told once, whatever came, moved or went along with it, and after all of that.
+
+    `change` is ``created``, ``modified``, ``removed``, ``moved`` or ``copied``; `path` is what it left, or what went,
+    `source` what was moved or copied.  The library (`root` ``gcodes``) is everybody's, other roots are a `printer`'s.
+    """
+
+    root: str
+    path: str
+    change: str
+    is_folder: bool = False
+    source: str = ""
+    source_root: str = ""
+    replaced: bool = False  # something of that path was there before a copy
+    printer: str = ""
+
+
 class Uploaded(_Event, frozen=True):
     """A client's upload for `printer` is in the library; what it wished for beside, and whether that is happening."""
 
@@ -344,6 +361,7 @@ Event = (
     | PrinterAdded
     | PrinterRemoved
     | FileAdded
+    | FilesChanged
     | Uploaded
     | FileRemoved
     | FileMoved

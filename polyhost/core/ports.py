@@ -420,6 +420,9 @@ class FileStore(Protocol):
 
     def move(self, path: str, to: str) -> None: ...
 
+    def replace(self, path: str, to: str) -> None:
+        """Move a file over another, atomically."""
+
     def free_space(self) -> tuple[int, int]:
         """Bytes free and in all."""
 

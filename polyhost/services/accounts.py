@@ -6,6 +6,7 @@ in modules of their own; here are the rules, and what one change means for the o
 """
 
 import asyncio
+import hashlib
 import hmac
 import logging
 from collections.abc import Callable, Mapping, Sequence
@@ -58,6 +59,7 @@ class Accounts:
         self._records = records
         self._clock = clock
         self._users: dict[str, tuple[User, str]] = {user.name: (user, hash_) for user, hash_ in records.load_users()}
+        self._names_key = hashlib.blake2b(key=secret_key, person=b"names", digest_size=32).digest()
         self._keys = Keys(records, clock, secret_key, self._caller_with)
         self._settings = records.load_user_settings()
         self._sessions = Sessions(records, clock, secret_key)
@@ -77,6 +79,10 @@ class Accounts:
                 await self._keys.note_uses()
         finally:
             await self._keys.note_uses()
+
+    def unguessable(self, what: str) -> str:
+        """A name for `what` that only this host can make: the same at every start, 32 letters and digits."""
+        return hashlib.blake2b(what.encode(), key=self._names_key, digest_size=16).hexdigest()
 
     # The first start
 

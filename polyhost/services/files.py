@@ -30,11 +30,12 @@ from polyhost.core.errors import (
     TooLarge,
     TooMany,
 )
-from polyhost.core.events import Event, FileAdded, FileMoved, FileRemoved, FolderAdded, FolderRemoved
-from polyhost.core.file import Analysis, File, checked_name, checked_path
+from polyhost.core.events import Event, FileAdded, FileMoved, FileRemoved, FilesChanged, FolderAdded, FolderRemoved
+from polyhost.core.file import Analysis, File, checked_name, checked_path, is_gcode
 from polyhost.core.ports import Clock, Digests, FileRecords, FileStore, OnDisk, Staged, StoredFile
 from polyhost.core.user import Caller, Permission
 from polyhost.services.bus import Bus
+from polyhost.services.by_others import QUIET_S, ROOT, ByOthers
 from polyhost.services.reading_queue import Reader, ReadingQueue
 from polyhost.services.tree import Folder, Tree, above
 from polyhost.services.unbroken import unbroken
@@ -73,6 +74,7 @@ class Files:
         self._settings = settings
         self._tree = Tree(clock)
         self.reading = ReadingQueue(self, self._tree, records, store, reader)
+        self.by_others = ByOthers(self, self._tree, records, store, clock, quiet_s=QUIET_S)
         self._uploads: set[Upload] = set()
         self._changing = asyncio.Lock()
         self._threads = ThreadPoolExecutor(4, "files")
@@ -113,7 +115,7 @@ class Files:
         for folder in folders:
             self._tree.make_folder(folder)
         for row in kept:
-            self._put(row.file)
+            self.put(row.file, row.on_disk)
         pictures = {picture.digest for row in kept if row.file.metadata for picture in row.file.metadata.thumbnails}
         await self.in_thread(self._store.keep_thumbnails_of, pictures)
         self._unhashed = found
@@ -122,7 +124,7 @@ class Files:
         """Hash files that other hands brought, then read what is new."""
         for path, on_disk in self._unhashed.items():
             try:
-                await self._take_in(path, on_disk)
+                await self.by_others.take_in(path, on_disk)
             except PolyhostError as error:
                 log.warning("%s is on the disk and could not be taken into the library: %s", path, error)
         self._unhashed = {}
@@ -156,6 +158,10 @@ class Files:
         """Bytes free and in all, of the disk that has the library."""
         return self._store.free_space()
 
+    def check_unused(self, path: str) -> None:
+        """`InUse` when a run reads the file, or one of the folder."""
+        self._check_unused(self._tree.files_at(self._thing(path)))
+
     def unchanging(self) -> AbstractAsyncContextManager[None]:
         """``async with`` this, nothing is put, moved or removed."""
         return self._changing
@@ -175,8 +181,30 @@ class Files:
 
     # Changing
 
+    async def rescan(self) -> bool:
+        """As `ByOthers.rescan`: take what other hands did to the folder."""
+        return await self.by_others.rescan()
+
+    async def read_again(self, path: str, by: Caller, timeout_s: float) -> File:
+        """`path` once its header was read anew; `Malformed` for what is no G-code."""
+        _needs(by, Permission.UPLOAD)
+        file = self.get(path)
+        if not is_gcode(file.name):
+            raise Malformed(f"{path} is no G-code, so nothing is known of it")
+        self._tree.put(msgspec.structs.replace(file, metadata=None))
+        self.reading.add(self.get(path))
+        await self.reading.until_read(file.path, timeout_s)
+        return self.get(path)
+
     def upload(
-        self, folder: str, name: str, by: Caller, *, expected_bytes: int | None = None, overwrite: bool = True
+        self,
+        folder: str,
+        name: str,
+        by: Caller,
+        *,
+        expected_bytes: int | None = None,
+        overwrite: bool = True,
+        quiet: bool = False,
     ) -> Upload:
         """Begin an upload; the folder is made when it is committed, if need be.
 
@@ -187,9 +215,9 @@ class Files:
         self.check_size(expected_bytes or 0)
         self._check_count()
         self._check_space(expected_bytes or 0)
-        return Upload(self, path, by, overwrite)
+        return Upload(self, path, by, overwrite, quiet)
 
-    async def make_folder(self, path: str, by: Caller) -> Folder:
+    async def make_folder(self, path: str, by: Caller, *, quiet: bool = False) -> Folder:
         """A new folder, and those it is in; `NotNow` when something of that name is there."""
         _needs(by, Permission.UPLOAD)
         path = checked_path(path)
@@ -200,12 +228,12 @@ class Files:
             async with self._changing:
                 if self.exists(path):
                     raise NotNow(f"{path} is there already")
-                return await self._make_folders(path)
+                return await self._make_folders(path, quiet=quiet)
 
         return await unbroken(make())
 
-    async def delete(self, path: str, by: Caller) -> None:
-        """A file, or a folder and all in it; `NotNow` when a run reads any of it."""
+    async def delete(self, path: str, by: Caller, *, only_empty: bool = False) -> None:
+        """A file, or a folder and all in it; `NotNow` when a run reads any of it, or it should be empty and is not."""
         _needs(by, Permission.DELETE)
         path = self._thing(path)
 
@@ -213,13 +241,18 @@ class Files:
             async with self._changing:
                 files = self._tree.files_at(path)
                 self._check_unused(files)
+                if only_empty and self._tree.is_folder(path) and (files or self._tree.folder(path).folders):
+                    raise NotNow(f"{path} is not empty")
                 await self.in_thread(self._store.remove, path)
                 await self._forget(path, files)
 
         await unbroken(delete())
 
-    async def move(self, path: str, to: str, by: Caller) -> str:
-        """Move or rename a file or folder; `to` is its new path, or a folder to put it into.  Its new path."""
+    async def move(self, path: str, to: str, by: Caller, *, overwrite: bool = False) -> str:
+        """Move or rename a file or folder; `to` is its new path, or a folder to put it into.  Its new path.
+
+        With `overwrite` a file may take the place of another, which no run may read.
+        """
         _needs(by, Permission.UPLOAD)
         _needs(by, Permission.DELETE)
         path = self._thing(path)
@@ -229,24 +262,28 @@ class Files:
             async with self._changing:
                 files = self._tree.files_at(path)
                 self._check_unused(files)
-                if self.exists(place):
-                    raise NotNow(f"{place} is there already")
+                old = self._tree.file(place) if self._tree.is_file(place) else None
                 if f"{place}/".startswith(f"{path}/"):
-                    raise Malformed(f"{path} cannot be moved into itself")
+                    reason = "cannot be moved into itself" if self._tree.is_folder(path) else "is there already"
+                    raise (Malformed if self._tree.is_folder(path) else NotNow)(f"{path} {reason}")
+                if self.exists(place) and (old is None or not overwrite or self._tree.is_folder(path)):
+                    raise NotNow(f"{place} is there already")
+                self._check_unused([old] if old is not None else [])
                 if not self._tree.is_folder(posixpath.dirname(place)):
                     raise NotFound(f"no folder {posixpath.dirname(place)!r} to move {path} into")
-                await self.in_thread(self._store.move, path, place)
-                await self._moved(path, place, files)
+                await self.in_thread(self._store.move if old is None else self._store.replace, path, place)
+                await self._moved(path, place, files, old)
 
         await unbroken(move())
         return place
 
-    async def copy(self, path: str, to: str, by: Caller) -> str:
-        """Copy a file or folder; `to` as in `move`.  The path of the copy."""
+    async def copy(self, path: str, to: str, by: Caller, *, overwrite: bool = False) -> str:
+        """Copy a file or folder; `to` and `overwrite` as in `move`.  The path of the copy."""
         _needs(by, Permission.UPLOAD)
         path = self._thing(path)
         place = self._destination(path, to)
-        if self.exists(place):
+        was_there = self.exists(place)
+        if was_there and (not overwrite or path == place or not self._tree.is_file(path)):
             raise NotNow(f"{place} is there already")
         if f"{place}/".startswith(f"{path}/"):
             raise Malformed(f"{path} cannot be copied into itself")
@@ -254,12 +291,15 @@ class Files:
         self._check_space(sum(file.size_bytes for file in files))
         if self._tree.is_folder(path):
             for folder in [path, *(folder.path for folder in self.folder(path).all_folders())]:
-                await self.make_folder(f"{place}{folder[len(path) :]}", by)
+                await self.make_folder(f"{place}{folder[len(path) :]}", by, quiet=True)
         for file in files:
             copy = f"{place}{file.path[len(path) :]}"
-            async with self.upload(posixpath.dirname(copy), posixpath.basename(copy), by, overwrite=False) as upload:
-                await self._pour(self._store.on_disk(file.path), upload)
+            where = posixpath.split(copy)
+            async with self.upload(*where, by, overwrite=overwrite, quiet=True) as upload:
+                await self.pour(self._store.on_disk(file.path), upload)
                 await upload.commit(file.userdata)
+        is_folder = self._tree.is_folder(path)
+        self.announce(FilesChanged(ROOT, place, "copied", is_folder, path, ROOT, replaced=was_there))
         return place
 
     # What uploads and reading need
@@ -315,7 +355,7 @@ class Files:
         )
         return StoredFile(file, on_disk, staged)
 
-    async def take(self, stored: StoredFile, by: Caller, overwrite: bool) -> File:
+    async def take(self, stored: StoredFile, by: Caller, overwrite: bool, quiet: bool) -> File:
         """Give what was staged its place."""
         path = stored.file.path
         async with self._changing:
@@ -323,14 +363,38 @@ class Files:
             old = self.get(path) if self.exists(path) else None
             await self._records.keep_file(stored)
             try:
-                await self._make_folders(posixpath.dirname(path))
+                await self._make_folders(posixpath.dirname(path), quiet=quiet)
                 await self.in_thread(self._store.place, stored.staged, path)
             except PolyhostError:
                 await self._records.drop_files([path])  # the next start finds the old one again, if there is one
                 raise
-            self._put(stored.file)
+            self.put(stored.file, stored.on_disk)
             self.announce(FileAdded(path, replaced=old is not None))
+            if not quiet:
+                self.announce(FilesChanged(ROOT, path, "created" if old is None else "modified"))
             return stored.file
+
+    def put(self, file: File, on_disk: OnDisk) -> None:
+        """Show `file`, and have it read as far as it has not been."""
+        self._tree.put(file)
+        self.by_others.places[file.path] = on_disk
+        self.reading.add(file)
+
+    def drop(self, file: File) -> None:
+        self._tree.drop(file)
+        self.by_others.places.pop(file.path, None)
+        self.reading.discard(file)
+
+    async def pour(self, source: Path, upload: Upload) -> None:
+        """What is in a file of the disk."""
+        try:
+            file = await self.in_thread(FileIO, source)
+        except OSError as error:
+            raise NotFound(f"{source.name} cannot be read: {error.strerror}") from error
+        with file:
+            while piece := await self.in_thread(file.read, PIECE):
+                upload.write(piece)
+                await upload.drain()
 
     # Inside
 
@@ -378,7 +442,7 @@ class Files:
             return f"{to}/{posixpath.basename(path)}" if to else posixpath.basename(path)
         return to
 
-    async def _make_folders(self, path: str) -> Folder:
+    async def _make_folders(self, path: str, *, quiet: bool = False) -> Folder:
         """The folder `path`, made with those it is in as far as they are missing."""
         for folder in [*above(path), path] if path else []:
             if self._tree.is_file(folder):
@@ -387,33 +451,15 @@ class Files:
                 await self.in_thread(self._store.make_folder, folder)
                 self._tree.make_folder(folder)
                 self.announce(FolderAdded(folder))
+                if not quiet:
+                    self.announce(FilesChanged(ROOT, folder, "created", is_folder=True))
         return self._tree.folder(path)
-
-    def _put(self, file: File) -> None:
-        """Show `file`, and have it read as far as it has not been."""
-        self._tree.put(file)
-        self.reading.add(file)
-
-    def _drop(self, file: File) -> None:
-        self._tree.drop(file)
-        self.reading.discard(file)
-
-    async def _take_in(self, path: str, on_disk: OnDisk) -> None:
-        """List a file that other hands put there, unless somebody uploads over it meanwhile."""
-        digests = await self.in_thread(self._store.digests, path)
-        async with self._changing:
-            if self.exists(path):
-                return
-            stored = self.stored(path, on_disk, digests, Caller())
-            await self._records.keep_file(stored)
-            self._put(stored.file)
-        self.announce(FileAdded(path))
 
     async def _forget(self, path: str, files: list[File]) -> None:
         """What was at `path` is gone from the disk: say so everywhere."""
         was_folder = self._tree.is_folder(path)
         for file in files:
-            self._drop(file)
+            self.drop(file)
         if was_folder:
             self._tree.drop_folder(path)
         try:
@@ -424,19 +470,21 @@ class Files:
             self.announce(FileRemoved(file.path))
         if was_folder:
             self.announce(FolderRemoved(path))
+        self.announce(FilesChanged(ROOT, path, "removed", was_folder))
 
-    async def _moved(self, path: str, to: str, files: list[File]) -> None:
+    async def _moved(self, path: str, to: str, files: list[File], replaced: File | None) -> None:
         was_folder = self._tree.is_folder(path)
         folders = [folder.path for folder in self._tree.folder(path).all_folders()] if was_folder else []
         places = {file.path: f"{to}{file.path[len(path) :]}" for file in files}
-        for file in files:
-            self._drop(file)
+        on_disk = {file.path: self.by_others.places[file.path] for file in files}
+        for file in [*files, *([replaced] if replaced is not None else ())]:
+            self.drop(file)
         if was_folder:
             self._tree.drop_folder(path)
             for folder in [path, *folders]:
                 self._tree.make_folder(f"{to}{folder[len(path) :]}")
         for file in files:
-            self._put(msgspec.structs.replace(file, path=places[file.path]))
+            self.put(msgspec.structs.replace(file, path=places[file.path]), on_disk[file.path])
         try:
             await self._records.move_files(places)
         except NoSpace as error:
@@ -446,16 +494,7 @@ class Files:
         if was_folder:
             self.announce(FolderRemoved(path))
             self.announce(FolderAdded(to))
-
-    async def _pour(self, source: Path, upload: Upload) -> None:
-        try:
-            file = await self.in_thread(FileIO, source)
-        except OSError as error:
-            raise NotFound(f"{source.name} cannot be read: {error.strerror}") from error
-        with file:
-            while piece := await self.in_thread(file.read, PIECE):
-                upload.write(piece)
-                await upload.drain()
+        self.announce(FilesChanged(ROOT, to, "moved", was_folder, path, ROOT))
 
 
 def _needs(by: Caller, permission: Permission) -> None:

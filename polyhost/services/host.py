@@ -22,6 +22,7 @@ from polyhost.core.ports import (
 from polyhost.services.accounts import Accounts
 from polyhost.services.app_keys import AppKeys
 from polyhost.services.bus import Bus
+from polyhost.services.by_others import QUIET_S
 from polyhost.services.card import Cards
 from polyhost.services.computer import Computer
 from polyhost.services.discovery import Discovery
@@ -32,6 +33,7 @@ from polyhost.services.logs import Logs
 from polyhost.services.namespaces import Namespaces
 from polyhost.services.notices import Notices
 from polyhost.services.preferences import Preferences
+from polyhost.services.printer_files import PrinterFiles, documents
 from polyhost.services.printers import Port, PrinterRecords, Printers
 from polyhost.services.probing import Probing
 from polyhost.services.profiles import Profiles
@@ -49,6 +51,7 @@ from polyhost.services.system import System
 from polyhost.services.terminal import Terminal
 from polyhost.services.timelapses import Timelapses
 from polyhost.services.tuning import Tuning
+from polyhost.services.watching import Watching
 from polyhost.services.webcams import Webcams
 
 
@@ -76,6 +79,8 @@ class Host:
     queue: Queues
     cards: Cards
     files: Files
+    printer_files: PrinterFiles
+    watching: Watching
     accounts: Accounts
     app_keys: AppKeys
     preferences: Preferences
@@ -121,6 +126,13 @@ async def build(
     files = Files(records, store, bus, clock, settings.uploads, reader)
     await files.load()
     printers = Printers(settings.printers, records, preferences, bus, clock, driver_for, ports)
+    printer_files = PrinterFiles(data, bus, settings.uploads, documents())
+
+    async def look() -> bool:
+        await printer_files.rescan()
+        return await files.rescan()
+
+    watching = Watching((data / "files", printer_files.place), look, again_s=QUIET_S)
     steering = Steering()
     profiles = Profiles(printers, bus)
     preferred = Settings(printers, preferences)
@@ -147,6 +159,8 @@ async def build(
         queue=Queues(settings.queue, records, runs, printers, files, bus, clock),
         cards=cards,
         files=files,
+        printer_files=printer_files,
+        watching=watching,
         accounts=accounts,
         app_keys=app_keys,
         preferences=preferences,

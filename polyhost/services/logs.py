@@ -50,6 +50,11 @@ class Logs:
         needs_the_host(by)
         return await asyncio.to_thread(self._read, name)
 
+    async def on_disk(self, name: str, by: Caller) -> Path:
+        """Where a log is; `NotFound` when there is none of that name."""
+        needs_the_host(by)
+        return await asyncio.to_thread(self._path, name)
+
     async def remove(self, name: str, by: Caller) -> None:
         """Remove a log; one that an engine has open is emptied."""
         needs_the_host(by)

@@ -5,6 +5,7 @@ What was read of a file that was replaced or removed meanwhile is thrown away.
 """
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Callable, Coroutine
 from pathlib import Path
@@ -53,6 +54,7 @@ class ReadingQueue:
         self._unread: dict[str, None] = {}
         self._unanalysed: dict[str, None] = {}
         self._work = asyncio.Event()
+        self._tried = asyncio.Event()  # one header more
 
     def add(self, file: File) -> None:
         """Have `file`, which the tree has, read as far as it has not been."""
@@ -63,9 +65,17 @@ class ReadingQueue:
                 self._unanalysed[file.path] = None
             self._work.set()
 
+    async def until_read(self, path: str, timeout_s: float) -> None:
+        """Return when the header of `path` was read, or will not be, or after `timeout_s`."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(timeout_s):
+                while path in self._unread:
+                    await self._tried.wait()
+
     def discard(self, file: File) -> None:
         """The tree has `file` no longer."""
         self._unread.pop(file.path, None)
+        self._tell_who_waits()
         self._unanalysed.pop(file.path, None)
 
     def reconsider(self) -> None:
@@ -78,7 +88,10 @@ class ReadingQueue:
             while True:
                 self._work.clear()
                 if self._unread:
-                    await self._read_metadata(next(iter(self._unread)))
+                    try:
+                        await self._read_metadata(next(iter(self._unread)))
+                    finally:
+                        self._tell_who_waits()
                 elif self._unanalysed and self.may_analyse():
                     await self._analyse(next(iter(self._unanalysed)))
                 else:
@@ -90,6 +103,10 @@ class ReadingQueue:
                             await self._work.wait()
         finally:
             await unbroken(self._reader.rest())
+
+    def _tell_who_waits(self) -> None:
+        self._tried.set()
+        self._tried = asyncio.Event()
 
     async def _read_metadata(self, path: str) -> None:
         file = self._tree.file(path)

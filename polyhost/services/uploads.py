@@ -1,12 +1,13 @@
 """A file on its way in: to the disk and through the hashes in a thread, in pieces, in constant memory."""
 
 import asyncio
+from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Final, Self
 
-from polyhost.core.errors import Malformed, PolyhostError
+from polyhost.core.errors import NotIntact, PolyhostError
 from polyhost.core.file import File
-from polyhost.core.ports import Staged
+from polyhost.core.ports import Digests, OnDisk, Staged
 from polyhost.core.user import Caller
 from polyhost.services.unbroken import unbroken
 
@@ -20,12 +21,14 @@ PIECE: Final = 1 << 20
 class Upload:
     """A file that arrives, as ``async with files.upload(…) as upload``; gone at the end unless committed."""
 
-    def __init__(self, files: "Files", path: str, by: Caller, overwrite: bool) -> None:
+    def __init__(self, files: "Files", path: str, by: Caller, overwrite: bool, quiet: bool = False) -> None:
+        """`quiet`: a part of something larger, which is told when it is done."""
         self.path = path
         self.received = 0
         self._files = files
         self._by = by
         self._overwrite = overwrite
+        self._quiet = quiet
         self._staged: Staged
         self._buffer = bytearray()
         self._writing: asyncio.Future[None] | None = None
@@ -65,8 +68,17 @@ class Upload:
     async def commit(self, userdata: str = "", sha256: str | None = None) -> File:
         """The file, listed and durable.
 
-        `Malformed` when its content is not `sha256`; `NotNow` when a run reads the file it would replace, or when
+        `NotIntact` when its content is not `sha256`; `NotNow` when a run reads the file it would replace, or when
         one is there and may not be replaced; `NoSpace` when the disk refuses.
+        """
+        _, on_disk, digests = await self.settled(sha256)
+        stored = self._files.stored(self.path, on_disk, digests, self._by, userdata, self._staged.name)
+        return await unbroken(self._files.take(stored, self._by, self._overwrite, self._quiet))
+
+    async def settled(self, sha256: str | None = None) -> tuple[Path, OnDisk, Digests]:
+        """Where all of it is, synced, for whoever gives it another place than one in the library.
+
+        It is removed from there at the end.  Raises as `commit` does.
         """
         while self._failed is None and (self._writing is not None or self._buffer):
             await asyncio.wait([self._writing or self._hand_over()])
@@ -74,9 +86,8 @@ class Upload:
             raise self._failed
         on_disk, digests = await self._files.in_thread(self._staged.finish)
         if sha256 is not None and sha256.lower() != digests.sha256:
-            raise Malformed(f"{self.path} arrived with the SHA-256 {digests.sha256}, not with {sha256}; send it again")
-        stored = self._files.stored(self.path, on_disk, digests, self._by, userdata, self._staged.name)
-        return await unbroken(self._files.take(stored, self._by, self._overwrite))
+            raise NotIntact(f"{self.path} arrived with the SHA-256 {digests.sha256}, not with {sha256}; send it again")
+        return self._staged.path, on_disk, digests
 
     def _hand_over(self) -> asyncio.Future[None]:
         piece, self._buffer = self._buffer, bytearray()

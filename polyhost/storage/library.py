@@ -102,6 +102,7 @@ class Library:
         self._root = root.resolve()
         self._staging = staging
         self._thumbnails = thumbnails
+        self._left_out: set[str] = set()  # told once
 
     def on_disk(self, path: str) -> Path:
         """Where `path` is, or would be; `NotFound` when a link on the way leads elsewhere."""
@@ -122,7 +123,9 @@ class Library:
                 for entry in sorted(entries, key=lambda entry: entry.name):
                     path = f"{folder}/{entry.name}" if folder else entry.name
                     if not _is_sayable(entry.name):
-                        log.warning("%r in the library is left out: its name or depth is not allowed", path)
+                        if path not in self._left_out:
+                            self._left_out.add(path)
+                            log.warning("%r in the library is left out: its name or depth is not allowed", path)
                     elif entry.is_dir(follow_symlinks=False):
                         folders.append(path)
                         unread.append(path)
@@ -186,6 +189,13 @@ class Library:
             raise NotNow(f"{to} is there already")
         with disk(f"moving {path} to {to}"):
             os.rename(source, place)
+            _sync(place.parent)
+            _sync(source.parent)
+
+    def replace(self, path: str, to: str) -> None:
+        source, place = self.on_disk(path), self.on_disk(to)
+        with disk(f"moving {path} over {to}"):
+            os.replace(source, place)
             _sync(place.parent)
             _sync(source.parent)
 

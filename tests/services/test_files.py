@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from polyhost.config import Config, Uploads
 from polyhost.core.errors import Malformed, NoSpace, NotAllowed, NotFound, NotNow, TooLarge, TooMany
-from polyhost.core.events import FileAdded, FileAnalysed, FileMoved, FolderAdded, FolderRemoved
+from polyhost.core.events import FileAdded, FileAnalysed, FileMoved, FilesChanged, FolderAdded, FolderRemoved
 from polyhost.core.file import Analysis, File, LayerIndex, Metadata, Thumbnail
 from polyhost.core.user import GUEST
 from tests.services.world import ADMIN, OPERATOR, UPLOADER, VIEWER, World, living, until
@@ -44,14 +44,18 @@ def on_disk(world: World) -> dict[str, str]:
 
 async def test_an_upload_is_listed_durable_and_hashed(world: World) -> None:
     content = os.urandom(2_500_000)
-    with world.bus.listen() as heard:
+    with world.bus.listen(FileAdded, FolderAdded) as heard, world.bus.listen(FilesChanged) as told:
         async with world.files.upload("parts/small", "cube.gcode", UPLOADER, expected_bytes=len(content)) as upload:
             for at in range(0, len(content), 65_536):
                 upload.write(content[at : at + 65_536])
                 await upload.drain()
             file = await upload.commit('{"note": 1}', hashlib.sha256(content).hexdigest())
         events = [await anext(heard) for _ in range(3)]
-    assert events == [FolderAdded("parts"), FolderAdded("parts/small"), FileAdded("parts/small/cube.gcode")]
+        assert events == [FolderAdded("parts"), FolderAdded("parts/small"), FileAdded("parts/small/cube.gcode")]
+        assert [await anext(told) for _ in range(3)] == [
+            *(FilesChanged("gcodes", folder, "created", is_folder=True) for folder in ("parts", "parts/small")),
+            FilesChanged("gcodes", "parts/small/cube.gcode", "created"),
+        ]
     assert (file.path, file.size_bytes, file.by, file.userdata) == (
         *("parts/small/cube.gcode", len(content), "una"),
         '{"note": 1}',
@@ -283,7 +287,8 @@ async def test_folders_move_copy_and_go_with_all_in_them(world: World) -> None:
             await moving("nothing", "d", ADMIN)
     with world.bus.listen() as heard:
         await world.files.delete("c", ADMIN)
-        assert [await anext(heard) for _ in range(4)][-1] == FolderRemoved("c")
+        events = [await anext(heard) for _ in range(5)]
+        assert events[-2:] == [FolderRemoved("c"), FilesChanged("gcodes", "c", "removed", is_folder=True)]
     assert listed(world).keys() == on_disk(world).keys() == {"copy/x.gcode", "copy/b/y.gcode"}
     assert world.files.tree().size_bytes == len("a/x.gcode") + len("a/b/y.gcode")
 
