@@ -11,7 +11,7 @@ import msgspec
 from polyhost.core.file import Metadata
 from polyhost.gcode import slicers
 from polyhost.gcode.comments import Comments
-from polyhost.gcode.thumbnails import ThumbnailImage, thumbnails_of
+from polyhost.gcode.thumbnails import ThumbnailImage, thumbnails_of, with_icon
 
 PART: Final = 1 << 20
 
@@ -24,7 +24,7 @@ def metadata_of(file: BinaryIO, size: int) -> tuple[Metadata, list[ThumbnailImag
     Reads no more than two MiB, whatever the file is; any bytes give an answer.
     """
     head, tail, tail_at = ends_of(file, size)
-    images = thumbnails_of(head)
+    images = with_icon(thumbnails_of(head))
     found = slicers.read(comments_of(head, tail))
     first = _COMMAND.search(head)
     return (

@@ -20,6 +20,7 @@ MAX_BYTES: Final = 8 << 20  # of all pictures of a file
 MAX_PIXELS: Final = 4 << 20  # of one picture
 MAX_QOI_PIXELS: Final = 1 << 20  # of all of a file, since decoding them is slow
 MAX_BLOCKS: Final = 256  # looked at
+ICON: Final = 32  # pixels
 
 _BEGIN = re.compile(rb"^; thumbnail(|_PNG|_JPG|_QOI) begin (\d{1,5})[x ](\d{1,5}) (\d{1,8})\s*$", re.MULTILINE)
 _KINDS: Final = {b"": "PNG", b"_PNG": "PNG", b"_JPG": "JPEG", b"_QOI": "QOI"}
@@ -67,6 +68,34 @@ def thumbnails_of(head: bytes) -> list[ThumbnailImage]:
             room -= len(image.data)
             images.append(image)
     return images
+
+
+def with_icon(images: list[ThumbnailImage]) -> list[ThumbnailImage]:
+    """The pictures, the one of 32x32 first; where there is none, it is made of the largest."""
+    if not images:
+        return images
+    icon = next((image for image in images if (image.width, image.height) == (ICON, ICON)), None)
+    if icon is None:
+        icon = _icon_of(max(images, key=lambda image: image.width * image.height))
+    rest = [image for image in images if image is not icon]
+    return rest if icon is None else [icon, *rest]
+
+
+def _icon_of(image: ThumbnailImage) -> ThumbnailImage | None:
+    """Its middle on a clear square, as large as fits."""
+    from PIL import Image
+
+    try:
+        with Image.open(io.BytesIO(image.data), formats=["PNG", "JPEG"]) as whole:
+            small = whole.convert("RGBA")
+        small.thumbnail((ICON, ICON))
+        square = Image.new("RGBA", (ICON, ICON))
+        square.paste(small, ((ICON - small.width) // 2, (ICON - small.height) // 2))
+        png = io.BytesIO()
+        square.save(png, "PNG")
+        return ThumbnailImage(ICON, ICON, "png", png.getvalue())
+    except (OSError, SyntaxError, ValueError, IndexError, Image.DecompressionBombError):
+        return None  # its header was right, its body is not
 
 
 def _decoded(block: bytes, length: int) -> bytes | None:

@@ -83,11 +83,23 @@ def test_real_pictures_and_what_is_said_of_them() -> None:
     data = gzip.decompress((SAMPLES / "prusaslicer_gui_small_thumbnails.gcode.gz").read_bytes())
     said, images = metadata_of(io.BytesIO(data), len(data))
     assert [(t.width, t.height, t.format, t.size_bytes) for t in said.thumbnails] == [
-        (160, 120, "png", 2570),
         (32, 32, "png", 643),
+        (160, 120, "png", 2570),
     ]
     assert [image.thumbnail for image in images] == list(said.thumbnails)
     assert len({thumbnail.digest for thumbnail in said.thumbnails}) == 2
+
+
+@pytest.mark.parametrize(("kind", "suffix"), [("PNG", ""), ("JPEG", "_JPG"), ("QOI", "_QOI")])
+def test_an_icon_is_made_where_there_is_none(kind: str, suffix: str) -> None:
+    data = block(picture(kind, 64, 48), suffix, "64x48") + block(picture("PNG"))
+    said, images = metadata_of(io.BytesIO(data), len(data))
+    assert [(image.width, image.height) for image in images] == [(32, 32), (64, 48), (8, 6)]
+    assert [image.thumbnail for image in images] == list(said.thumbnails)
+    with Image.open(io.BytesIO(images[0].data)) as icon:
+        assert icon.size == (32, 32)
+        assert icon.getpixel((16, 0))[3] == 0, "it is not stretched"
+        assert abs(icon.getpixel((16, 16))[0] - 200) < 12
 
 
 def test_there_are_never_too_many() -> None:
