@@ -114,8 +114,16 @@ class Latest:
             value: T = kept[1]
             return value
         value = make()
+        self.keep(key, made_of, value)
+        return value
+
+    def find(self, key: object, made_of: tuple[object, ...]) -> Any | None:
+        """What is kept under `key`, None when it was made of something else; for what is not made at once."""
+        kept = self._kept.get(key)
+        return kept[1] if kept is not None and kept[0] == made_of else None
+
+    def keep(self, key: object, made_of: tuple[object, ...], value: object) -> None:
         self._kept.pop(key, None)
         if len(self._kept) >= self._bound:
             del self._kept[next(iter(self._kept))]
         self._kept[key] = (made_of, value)
-        return value

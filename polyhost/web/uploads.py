@@ -8,7 +8,7 @@ import contextlib
 import logging
 import re
 import urllib.parse
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Set
 from typing import Final, NamedTuple
 
 import msgspec
@@ -206,12 +206,16 @@ class Destination(NamedTuple):
 
 @contextlib.asynccontextmanager
 async def received(
-    call: Call, needs: Permission, place: Callable[[Mapping[str, str], str], Destination]
+    call: Call,
+    needs: Permission,
+    place: Callable[[Mapping[str, str], str], Destination],
+    *,
+    known_by: Set[str] = frozenset({"path"}),
 ) -> AsyncIterator[Received]:
     """Read the form of `call`; leaving without committing the upload discards it.
 
-    `place` says where the file of a name goes, by the fields known so far.  With the field ``path`` before the file,
-    a place that will not do is refused before the file is read; it is judged again when all fields are there.
+    `place` says where the file of a name goes, by the fields known so far.  With the fields `known_by` before the
+    file, a place that will not do is refused before the file is read; it is judged again when all fields are there.
 
     The caller must be allowed `needs`; a guest may still bring a key in the field ``apikey``, before the file and
     within the first 64 KiB.
@@ -242,7 +246,7 @@ async def received(
                     case FileBegan(filename):
                         admit()
                         named = filename
-                        known = place(form.fields, filename) if "path" in form.fields else _UNKNOWN
+                        known = place(form.fields, filename) if known_by <= form.fields.keys() else _UNKNOWN
                         upload = call.host.files.upload(
                             known.folder,
                             known.name,

@@ -31,6 +31,7 @@ OPEN = {
     ("GET", "/sockjs/{server}/{session}/eventsource"),
     ("POST", "/server/jsonrpc"),  # each method asks
     *{("GET", "/access/info"), ("POST", "/access/login"), ("POST", "/access/refresh_jwt")},
+    *{("GET", f"/server/files/gcodes/{where}.thumbs/{{picture}}") for where in ("", "{folder:path}/")},
     *{("GET", "/"), ("GET", "/setup"), ("POST", "/setup"), ("POST", "/native/v1/setup")},
 }
 """The doors that are open on purpose; another one is a decision."""

@@ -13,6 +13,7 @@ from polyhost.core.errors import (
     InUse,
     MachineFault,
     NotFound,
+    NotIntact,
     NotKnown,
     NotNow,
     PolyhostError,
@@ -44,13 +45,16 @@ def _body(error: PolyhostError) -> ErrorBody:
 
 
 ERRORS: Final = ErrorTable(
-    _body, {NotKnown: 401, WrongLogin: 400, NotNow: 400, InUse: 403, MachineFault: 400, CommandFailed: 400}
+    _body,
+    {NotKnown: 401, WrongLogin: 400, NotNow: 400, InUse: 403, NotIntact: 422, MachineFault: 400, CommandFailed: 400},
 )
 
 
 def words_of(error: PolyhostError) -> str:
     """Clients compare this one: nobody logged in is ``Unauthorized``, and nothing else."""
-    return UNAUTHORIZED if isinstance(error, NotKnown) else str(error)
+    if isinstance(error, NotKnown):
+        return UNAUTHORIZED
+    return f"File currently in use: {error}" if isinstance(error, InUse) else str(error)
 
 
 def answer_of(error: PolyhostError, edition: Edition) -> Encoded:

@@ -15,6 +15,7 @@ from polyhost.dialects.moonraker.live import Live
 from polyhost.dialects.moonraker.objects.machine import STATES
 from polyhost.dialects.moonraker.request import Request
 from polyhost.dialects.moonraker.resource import Notification, Resource
+from polyhost.dialects.moonraker.roots import roots_of
 from polyhost.services.host import Host
 from polyhost.services.printer import Printer
 
@@ -71,7 +72,7 @@ async def server_info(request: Request) -> msgspec.Raw:
             components=components,
             plugins=components,
             failed_components=[],
-            registered_directories=[],
+            registered_directories=[root.name for root in roots_of(request.host, p)],
             warnings=list(live.warnings),
             websocket_count=len(live.connections),
             moonraker_version=VERSION,
