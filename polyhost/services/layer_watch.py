@@ -1,6 +1,6 @@
-"""Layers of what is printed: pauses that people want at one, and what a file says of them itself.
+"""Pauses that people want at a layer.
 
-Both are about one run, and are forgotten when it ends.  Layers count from 1.
+They are about one run, and are forgotten when it ends.  LayerPause count from 1.
 """
 
 import logging
@@ -23,11 +23,7 @@ log = logging.getLogger(__name__)
 _KINDS: Final = (Snapshot, RunStateChanged, PrinterRemoved)
 
 
-class Layers(msgspec.Struct, frozen=True):
-    """`total` and `current` as somebody told them; None: nobody did, and the host's own count is right."""
-
-    total: int | None = None
-    current: int | None = None
+class LayerPause(msgspec.Struct, frozen=True):
     pause_at: int | None = None  # the layer whose beginning pauses the run
     pause_next: bool = False
     by: Caller | None = None  # who wants the pause
@@ -40,20 +36,10 @@ class LayerWatch:
         self._printers = printers
         self._runs = runs
         self._bus = bus
-        self._wanted: dict[str, Layers] = {}
+        self._wanted: dict[str, LayerPause] = {}
 
-    def get(self, p: Printer) -> Layers:
-        return self._wanted.get(p.slug, Layers())
-
-    def tell(self, p: Printer, total: int | None, current: int | None, by: Caller) -> None:
-        """How many layers there are, and which this is; None leaves what was told.  A new total forgets the current."""
-        by.require(Permission.CONTROL, p.slug)
-        now = self.get(p)
-        if total is not None:
-            now = msgspec.structs.replace(now, total=total or None, current=None)
-        if current is not None:
-            now = msgspec.structs.replace(now, current=current if now.total is None else min(current, now.total))
-        self._keep(p, now)
+    def get(self, p: Printer) -> LayerPause:
+        return self._wanted.get(p.slug, LayerPause())
 
     def pause_at(self, p: Printer, layer: int | None, by: Caller) -> None:
         """Pause when `layer` begins; None takes that back.  `NotNow` when it has begun already."""
@@ -105,8 +91,8 @@ class LayerWatch:
         except PolyhostError as error:
             log.warning("%s: is not paused at layer %s: %s", p.slug, live.layer, error)
 
-    def _keep(self, p: Printer, layers: Layers) -> None:
-        if layers == Layers():
+    def _keep(self, p: Printer, layers: LayerPause) -> None:
+        if layers == LayerPause():
             self._wanted.pop(p.slug, None)
         else:
             self._wanted[p.slug] = layers

@@ -43,6 +43,12 @@ async def run(one: Hosted, script: str, role: Role = Role.OPERATOR) -> tuple[int
     return answer.status_code, body["result"] if "result" in body else body["error"]["message"]
 
 
+async def seen(one: Hosted) -> Any:
+    async with one.client(role=Role.VIEWER) as client:
+        answer = await client.get("/printer/objects/query?print_stats")
+    return answer.json()["result"]["status"]
+
+
 async def console(one: Hosted) -> list[str]:
     async with one.client(role=Role.VIEWER) as client:
         entries = (await client.get("/server/gcode_store")).json()["result"]["gcode_store"]
@@ -431,12 +437,14 @@ async def test_a_layer_pauses_the_print(one: Hosted) -> None:
     assert p.run_state is RunState.PRINTING
     assert (await run(one, "SET_PAUSE_AT_LAYER LAYER=4"))[0] == 400
     assert await run(one, "SET_PRINT_STATS_INFO TOTAL_LAYER=10\nSET_PRINT_STATS_INFO CURRENT_LAYER=4") == (200, "ok")
-    told = one.host.layers.get(p)
-    assert (told.total, told.current) == (10, 4)
-    assert await run(one, "CANCEL_PRINT") == (200, "ok")
+    assert (await seen(one))["print_stats"]["info"] == {"total_layer": 10, "current_layer": 4}
+    assert await run(one, "SET_PAUSE_AT_LAYER LAYER=9\nCANCEL_PRINT") == (200, "ok")
+    assert (await seen(one))["print_stats"]["state"] == "cancelled"
     for _ in range(20):
         await asyncio.sleep(0)
-    assert one.host.layers.get(p).total is None
+    assert one.host.layers.get(p).pause_at is None
+    assert await run(one, "SDCARD_RESET_FILE") == (200, "ok")
+    assert (await seen(one))["print_stats"]["state"] == "standby"
 
 
 async def test_several_extruders_have_their_names(tmp_path: Path) -> None:

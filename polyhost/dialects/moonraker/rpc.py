@@ -21,6 +21,7 @@ from polyhost.dialects.moonraker.request import NO_ARGUMENTS, Request
 from polyhost.dialects.moonraker.resource import Endpoint
 from polyhost.web import bodies
 
+BUSY: Final = 503
 MAX_BATCH: Final = 1000
 _encode: Final = msgspec.json.Encoder().encode
 
@@ -51,6 +52,11 @@ class Rpc:
             and endpoint.waits
             for one in several
         )
+
+    def refusal(self, said: Any, words: str) -> bytes:
+        """The answer where there is no room for another request."""
+        number = said.get("id") if isinstance(said, dict) else None
+        return _encode(_failed(number, ErrorWords(BUSY, words)))
 
     async def answer(self, said: Any, request_for: RequestFor, *, on_socket: bool) -> bytes | None:
         """The answer to one message or a batch, None where there is nothing to say.

@@ -81,14 +81,16 @@ async def _answer_all(connection: Connection, rpc: Rpc) -> None:
         heard = 0
         async for message in connection.socket:
             said = rpc.read(message)
-            if rpc.waits(said):
-                while len(waiting) >= MAX_WAITING:
-                    await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+            if not rpc.waits(said):
+                await answer(said)
+            elif len(waiting) >= MAX_WAITING:
+                # Nobody waits for a place: behind this message there may be an emergency stop.
+                words = f"{MAX_WAITING} requests of this connection are waiting for the printer already"
+                await connection.socket.deliver(text_frame(rpc.refusal(said, words)))
+            else:
                 task = group.create_task(answer(said), name="a slow answer")
                 waiting.add(task)
                 task.add_done_callback(waiting.discard)
-            else:
-                await answer(said)
             heard += 1
             if heard % _FAIR == 0:
                 await asyncio.sleep(0)

@@ -14,6 +14,7 @@ from polyhost.dialects.moonraker.gcode.grammar import Command, commands_of
 from polyhost.dialects.moonraker.gcode.motion import modes_of
 from polyhost.dialects.moonraker.gcode.registry import COMMANDS, HELP, help_of, macros_of
 from polyhost.dialects.moonraker.gcode.table import Between, Do, Doing, Step
+from polyhost.dialects.moonraker.objects.synthesised import Synthesised
 from polyhost.gcode.vetting import refusal_of
 from polyhost.services.commands import checked_commands, is_emergency_stop
 from polyhost.services.host import Host
@@ -25,7 +26,9 @@ _ANSWER: Final = re.compile(r"S\s*(\d{1,3})", re.IGNORECASE)
 _UNKNOWN: Final = re.compile(r"(?:echo:\s*)?Unknown command:\s*(.*)", re.IGNORECASE)
 
 
-async def carry_out(host: Host, p: Printer, script: str, say: Callable[[str], None], by: Caller) -> None:
+async def carry_out(
+    host: Host, p: Printer, script: str, say: Callable[[str], None], shown: Synthesised, by: Caller
+) -> None:
     """Do what `script` says; returns when the machine has taken all of it, and done what it waits for.
 
     `say` tells everybody who looks at the console.  ``M112`` in it is all that happens, at once.
@@ -39,7 +42,7 @@ async def carry_out(host: Host, p: Printer, script: str, say: Callable[[str], No
     steps = [_step_of(command, p, macros) for command in commands]
     if not steps:
         return
-    doing = Doing(host, p, by, say, modes_of(p))
+    doing = Doing(host, p, by, say, shown, modes_of(p))
     pending: list[str] = []
     for step in steps:
         if isinstance(step, Between):

@@ -117,6 +117,7 @@ def reset_file(said: Parameters, p: Printer) -> Step:
         await cancel(doing.host, p, doing.by)
         if p.selected:
             await doing.host.runs.unselect(p, doing.by)
+        doing.shown.clear()
 
     return reset
 
@@ -169,7 +170,7 @@ def stats_info(said: Parameters, p: Printer) -> Step:
     current = said.whole("CURRENT_LAYER", least=0, most=MAX_LAYER) if "CURRENT_LAYER" in said else None
 
     async def tell(doing: Doing) -> None:
-        doing.host.layers.tell(p, total, current, doing.by)
+        doing.shown.set_layers(total, current)
 
     return tell
 

@@ -30,9 +30,11 @@ async def script(request: Request) -> str:
         raise Malformed("Missing Argument [script]")
     if not isinstance(said, str):
         raise Malformed("Invalid Argument Type [script]")
-    p, store = request.printer, request.call.part(Live).gcode
+    p, live = request.printer, request.call.part(Live)
+    store = live.gcode
     store.commanded(p.slug, said)
-    await carry_out(request.host, p, said, lambda text: store.say(p.slug, text), request.caller)
+    shown = live.feeds.synthesised(p)
+    await carry_out(request.host, p, said, lambda text: store.say(p.slug, text), shown, request.caller)
     return OK
 
 

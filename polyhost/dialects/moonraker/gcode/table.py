@@ -7,6 +7,7 @@ from typing import Final
 from polyhost.core.errors import Malformed
 from polyhost.core.user import Caller
 from polyhost.dialects.moonraker.gcode.grammar import Parameters
+from polyhost.dialects.moonraker.objects.synthesised import Synthesised
 from polyhost.gcode.modal import ModalState
 from polyhost.services.host import Host
 from polyhost.services.printer import Printer
@@ -14,12 +15,16 @@ from polyhost.services.printer import Printer
 
 @dataclass(slots=True)
 class Doing:
-    """A script that is carried out.  `modes` are those of the machine, once it has done what was read so far."""
+    """A script that is carried out.
+
+    `shown` is what clients see of the printer, `modes` are those of the machine once it has done what was read so far.
+    """
 
     host: Host
     p: Printer
     by: Caller
     say: Callable[[str], None]
+    shown: Synthesised
     modes: ModalState
 
     def remark(self, text: str) -> None:
