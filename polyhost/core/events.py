@@ -42,13 +42,6 @@ class RunEnded(_Event, frozen=True):
     run: Run
 
 
-class RunsDeleted(_Event, frozen=True):
-    """Entries of the history are no more; by their ordinals."""
-
-    printer: str
-    ordinals: tuple[int, ...]
-
-
 class QueueChanged(_Event, frozen=True):
     """`change` is ``added``, ``removed``, ``moved`` or ``loaded`` (its first job is a run now), or ``state``.
 
@@ -356,7 +349,6 @@ Event = (
     DriverEvent
     | RunAdded
     | RunEnded
-    | RunsDeleted
     | QueueChanged
     | PrinterAdded
     | PrinterRemoved

@@ -10,11 +10,9 @@ from typing import Final
 import msgspec
 
 from polyhost.core.errors import NotAllowed, NotFound, NotNow
-from polyhost.core.events import RunsDeleted
 from polyhost.core.job import Totals
 from polyhost.core.ports import Page, PastRun, RunRecords
 from polyhost.core.user import Caller, Permission
-from polyhost.services.bus import Bus
 from polyhost.services.files import Files
 from polyhost.services.going_on import GoingOn
 from polyhost.services.printer import Printer
@@ -24,11 +22,10 @@ _MAX_ORDINAL: Final = 1 << 63
 
 
 class Past:
-    def __init__(self, records: RunRecords, going_on: GoingOn, files: Files, bus: Bus) -> None:
+    def __init__(self, records: RunRecords, going_on: GoingOn, files: Files) -> None:
         self._records = records
         self._going_on = going_on
         self._files = files
-        self._bus = bus
 
     # Looking
 
@@ -78,8 +75,6 @@ class Past:
             if p.run is not None and p.run.ended and (deleted.last is None or deleted.last.ended):
                 p.run = deleted.last
             self._files.touch()
-            if deleted.ordinals:
-                self._bus.publish(RunsDeleted(p.slug, deleted.ordinals))
             return deleted.ordinals
 
         return await unbroken(delete())

@@ -61,7 +61,7 @@ class Runs:
         self._wake = asyncio.Event()  # something is to be written
         last = records.load_last_runs()
         self._going_on = printers.runs = GoingOn(last, records, printers, files, bus, clock, self._wake)
-        self.past = Past(records, self._going_on, files, bus)
+        self.past = Past(records, self._going_on, files)
         files.user = self
         selected = records.load_selected()
         by_slug = {printer.slug: printer for printer in printers.all()}

@@ -12,6 +12,8 @@ is one whole Moonraker: at ``/p/<printer>/``, at a port of its own, by a key tha
 - A password in a webcam's URL is shown to who may set it; a URL that comes back without its password keeps it.
 - Announcements are what the host finds itself; it fetches no feeds, so none can be added.
 - Nothing begins anew when a backup of the database is restored.
+- The history is told at most 1,000 entries at a time, however many are asked for; ``start`` leads on.  A run that has
+  not ended cannot be deleted, and is left when all are; a restart of the server ends none.
 - A job queue survives a restart, paused; moving a job to the front is told as ``jobs_added``; starting one that cannot
   begin (offline; printing, without ``queue.automatic``) is refused with the reason, and what pauses one later is told
   as a line of the console.
@@ -26,6 +28,7 @@ from polyhost.dialects.moonraker import (
     directories,
     downloads,
     files,
+    history,
     job_queue,
     machine,
     metadata,
@@ -57,6 +60,7 @@ RESOURCES: Final = (
     settings.resource,
     machine.resource,
     database.resource,
+    history.resource,
     job_queue.resource,
     printer.resource,
     subscriptions.resource,
