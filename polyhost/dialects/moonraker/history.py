@@ -13,10 +13,10 @@ from polyhost.core.events import RunAdded, RunEnded
 from polyhost.core.file import File
 from polyhost.core.job import Run, RunState
 from polyhost.core.job import Totals as RunTotals
-from polyhost.core.ports import Page, PastRun
+from polyhost.core.ports import Page
 from polyhost.core.user import Permission
 from polyhost.dialects.moonraker.job_ids import id_of, ordinal_of
-from polyhost.dialects.moonraker.printed_metadata import metadata_of
+from polyhost.dialects.moonraker.metadata import content_of
 from polyhost.dialects.moonraker.request import Request
 from polyhost.dialects.moonraker.resource import Notification, Resource
 from polyhost.services.host import Host
@@ -134,22 +134,18 @@ def _still_there(host: Host, run: Run) -> File | None:
     return file if file.sha256 == run.file_sha256 else None
 
 
-def _entries(host: Host, past: list[PastRun]) -> list[JobEntry]:
-    """Many runs are of few contents, so what is known of each content is worded once."""
-    worded: dict[str, dict[str, Any]] = {}
-    entries = []
-    for one in past:
-        sha256 = one.run.file_sha256
-        if sha256 not in worded:
-            worded[sha256] = {} if one.file is None else metadata_of(one.file)
-        entries.append(entry_of(one.run, worded[sha256], exists=_still_there(host, one.run) is not None))
-    return entries
+def _entry(host: Host, run: Run, file: File | None) -> JobEntry:
+    """`file` is what was printed, as far as that is known."""
+    there = _still_there(host, run)
+    metadata = {} if file is None else content_of(host, file)
+    if there is None:
+        metadata.pop("thumbnails", None)  # they are at the place of the file
+    return entry_of(run, metadata, exists=there is not None)
 
 
 @resource.on(RunAdded, RunEnded)
 def told_of_run(notice: RunAdded | RunEnded, host: Host) -> Iterator[Notification]:
-    file = _still_there(host, notice.run)
-    job = entry_of(notice.run, {} if file is None else metadata_of(file), exists=file is not None)
+    job = _entry(host, notice.run, _still_there(host, notice.run))
     action = "added" if isinstance(notice, RunAdded) else "finished"
     yield Notification("history_changed", (Changed(action, job),), notice.printer)
 
@@ -166,8 +162,8 @@ async def list_jobs(request: Request) -> Listed:
         wanted.since,
         oldest_first=wanted.order.lower() == "asc",
     )
-    jobs = _entries(request.host, await request.host.runs.past.page(request.printer, page))
-    return Listed(len(jobs), jobs)
+    past = await request.host.runs.past.page(request.printer, page)
+    return Listed(len(past), [_entry(request.host, one.run, one.file) for one in past])
 
 
 @resource.get("/server/history/totals", needs=Permission.LOOK)
@@ -185,7 +181,7 @@ async def reset_totals(request: Request) -> dict[str, Any]:
 @resource.get("/server/history/job", needs=Permission.LOOK)
 async def job(request: Request) -> dict[str, JobEntry]:
     past = await request.host.runs.past.get(request.printer, ordinal_of(request.read(Uid).uid))
-    return {"job": _entries(request.host, [past])[0]}
+    return {"job": _entry(request.host, past.run, past.file)}
 
 
 @resource.delete("/server/history/job", needs=Permission.DELETE)

@@ -16,6 +16,7 @@ import msgspec
 from polyhost.core.errors import NotFound
 from polyhost.core.file import File, Metadata, Thumbnail
 from polyhost.core.user import Permission
+from polyhost.dialects.moonraker.job_ids import id_of
 from polyhost.dialects.moonraker.request import Request
 from polyhost.dialects.moonraker.resource import Resource
 from polyhost.services.host import Host
@@ -42,7 +43,17 @@ class Picture(msgspec.Struct):
 
 
 def metadata_of(host: Host, file: File) -> dict[str, Any]:
-    """All that is known; what is not is left out.  mm, seconds, grams, °C, bytes."""
+    """All that is known, and how its last print went; what is not is left out.  mm, seconds, grams, °C, bytes."""
+    said = content_of(host, file)
+    if file.metadata is not None:
+        last = host.runs.statistics(file.path).last
+        said["print_start_time"] = None if last is None else last.started_at
+        said["job_id"] = None if last is None else id_of(last.ordinal)
+    return said
+
+
+def content_of(host: Host, file: File) -> dict[str, Any]:
+    """What is known of it, whether it is still there or not."""
     said: dict[str, Any] = {"size": file.size_bytes, "modified": file.modified_at}
     if (metadata := file.metadata) is None:
         return said
@@ -58,9 +69,6 @@ def metadata_of(host: Host, file: File) -> dict[str, Any]:
             }
             for picture in metadata.thumbnails
         ]
-    last = host.runs.statistics(file.path).last
-    said["print_start_time"] = None if last is None else last.started_at
-    said["job_id"] = None if last is None else last.id
     return said
 
 
