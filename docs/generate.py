@@ -1,4 +1,4 @@
-"""Writes the pages of `docs/` that say what the code says: cli.md, settings.md, states.md, and
+"""Writes the pages of `docs/` that say what the code says: cli.md, settings.md, states.md, klipper-commands.md, and
 compat/ with every route of each API.
 
 Run it as ``make docs``; a test holds the pages to what this makes.
@@ -20,6 +20,8 @@ from typer.models import OptionInfo
 from polyhost import app, cli, config
 from polyhost.core import job, printer
 from polyhost.core.printer import PrinterProfile
+from polyhost.dialects.moonraker.gcode.registry import TABLES
+from polyhost.dialects.moonraker.gcode.upkeep import REFUSED
 from polyhost.web.routes import Dialect, Route, SocketRoute
 
 HERE = Path(__file__).parent
@@ -30,6 +32,7 @@ _MADE = "<!-- made by docs/generate.py: `make docs` -->\n"
 def pages() -> dict[str, str]:
     """Name and text of each generated page."""
     written = {"cli.md": cli_page(), "settings.md": settings_page(), "states.md": states_page()}
+    written["klipper-commands.md"] = klipper_page()
     return written | {f"compat/{dialect.name}.md": compat_page(dialect) for dialect in app.DIALECTS}
 
 
@@ -110,6 +113,34 @@ def _default(value: object) -> str:
     if value in (None, "", False) or value is inspect.Parameter.empty:
         return ""
     return f" Default: `{value}`."
+
+
+# Klipper's commands
+
+
+def klipper_page() -> str:
+    parts = [
+        _MADE,
+        "# Klipper's commands on a printer that speaks Marlin\n",
+        "Mainsail, Fluidd and KlipperScreen steer printers with Klipper's own G-code. Polyhost carries these commands\n"
+        "out on any printer; so does a person who types them into the console of such a client. A script is judged\n"
+        "whole before its first line is sent: a command that cannot be carried out is answered with an error that\n"
+        "says what to do instead, and an error ends the script. Everything else is plain G-code and goes to the printer as\n"
+        'it is; what the printer does not know, it says so itself (`// Unknown command:"…"`).\n',
+        "The printer's own scripts (*G-code scripts* of its settings) are called by their names as macros are, with\n"
+        "`KEY=VALUE` parameters, which the script reads as `parameters.KEY` or `parameters.key`. One that is\n"
+        "called as a command below replaces it.\n",
+        "What is needed stands in the printer's answer to `M115`; a printer whose firmware denies it has not the\n"
+        "command.\n",
+    ]
+    for title, table in TABLES.items():
+        parts += [f"## {title}\n", "| Command | What becomes of it | Needs |", "| --- | --- | --- |"]
+        for entry in sorted(table.entries, key=lambda entry: entry.name):
+            parts.append(f"| `{entry.name}` | {entry.marlin} | {entry.needs and f'`{entry.needs}`'} |")
+        parts.append("")
+    parts += ["## What a printer with Marlin cannot do\n", "| Command | Instead |", "| --- | --- |"]
+    parts += [f"| `{name}` | {words} |" for name, words in sorted(REFUSED.items())]
+    return "\n".join([*parts, ""])
 
 
 # Settings

@@ -165,6 +165,7 @@ def test_parameters_come_back_as_they_were_quoted(values: dict[str, str]) -> Non
         ("SET_STEPPER_ENABLE STEPPER=stepper_x ENABLE=0", ["M18 X"]),
         ("SET_INPUT_SHAPER SHAPER_FREQ_X=40", ["M593 X F40"]),
         ("CLEAR_PAUSE", []),
+        ("SET_PAUSE_NEXT_LAYER ENABLE=0\nSET_PAUSE_AT_LAYER ENABLE=0 LAYER=0", []),
         ("PAUSE\nRESUME\nCANCEL_PRINT\nSDCARD_RESET_FILE", []),
         ("FROBNICATE now", ["FROBNICATE now"]),
     ],

@@ -49,6 +49,10 @@ def test_a_question_is_asked_as_klipper_s_macros_ask() -> None:
     ]
 
 
+def test_a_notice_without_choices_has_something_to_show() -> None:
+    assert prompt_lines("Wait", ())[1] == "// action:prompt_text Wait"
+
+
 async def entries(one: Hosted, query: str = "") -> list[dict[str, Any]]:
     async with one.client(role=Role.VIEWER) as client:
         answer = await client.get(f"/server/gcode_store{query}")

@@ -193,9 +193,9 @@ def pause_next(said: Parameters, p: Printer) -> Step:
     marlin="the host pauses the print when that layer begins",
 )
 def pause_at(said: Parameters, p: Printer) -> Step:
-    layer = said.whole("LAYER", least=1, most=MAX_LAYER) if "LAYER" in said else None
-    on = said.whole("ENABLE", 1 if layer is not None else 0) != 0
-    if on and layer is None:
+    layer = said.whole("LAYER", 0, least=0, most=MAX_LAYER)
+    on = said.whole("ENABLE", int(layer > 0)) != 0
+    if on and not layer:
         raise Malformed("Error on 'SET_PAUSE_AT_LAYER': missing LAYER")
 
     async def do(doing: Doing) -> None:

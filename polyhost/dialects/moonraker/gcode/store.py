@@ -109,5 +109,5 @@ def messages_of(lines: Iterable[ConsoleLine]) -> Iterator[tuple[float, str]]:
 def prompt_lines(text: str, choices: tuple[str, ...]) -> list[str]:
     """A question of the firmware's as Klipper's macros ask theirs; each button answers with the choice's number."""
     buttons = [f"// action:prompt_button {choice.replace('|', '/')}|M876 S{n}" for n, choice in enumerate(choices)]
-    begin = f"// action:prompt_begin {text}"
-    return [begin, *buttons, "// action:prompt_show"]
+    words = [] if choices else [f"// action:prompt_text {text}"]  # a question without content is not shown
+    return [f"// action:prompt_begin {text}", *words, *buttons, "// action:prompt_show"]
