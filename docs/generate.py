@@ -124,9 +124,9 @@ def klipper_page() -> str:
         "# Klipper's commands on a printer that speaks Marlin\n",
         "Mainsail, Fluidd and KlipperScreen steer printers with Klipper's own G-code. Polyhost carries these commands\n"
         "out on any printer; so does a person who types them into the console of such a client. A script is judged\n"
-        "whole before its first line is sent: a command that cannot be carried out is answered with an error that\n"
-        "says what to do instead, and an error ends the script. Everything else is plain G-code and goes to the printer as\n"
-        'it is; what the printer does not know, it says so itself (`// Unknown command:"…"`).\n',
+        "whole before its first line is sent. A command that cannot be carried out is answered with an error that\n"
+        "says what to do instead, and ends the script. Everything else is plain G-code and goes to the printer as it\n"
+        'is; one that the printer does not know is told at the console (`// Unknown command:"…"`).\n',
         "The printer's own scripts (*G-code scripts* of its settings) are called by their names as macros are, with\n"
         "`KEY=VALUE` parameters, which the script reads as `parameters.KEY` or `parameters.key`. One that is\n"
         "called as a command below replaces it.\n",
