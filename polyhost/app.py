@@ -232,12 +232,15 @@ class App:
         address = self.host.config.server.host
         doors = self.host.config.doors
         sockets, owners = [self._main_socket, unix_socket(self._local_socket)], {}
-        clients = {"octoprint": "OctoPrint", "moonraker": "Moonraker"}
-        for name, port in (("octoprint", doors.octoprint), ("moonraker", doors.moonraker)):
-            if port and (door := _try_to_listen(address, port, f"the door of {name}")):
+        for name, clients, port in (
+            ("octoprint", "OctoPrint", doors.octoprint),
+            ("moonraker", "Moonraker", doors.moonraker),
+            ("moonraker", "Moonraker of 2020", doors.moonraker_early),
+        ):
+            if port and (door := _try_to_listen(address, port, f"the door for clients of {clients}")):
                 sockets.append(door)
                 owners[port] = name
-                self._further_ports[port] = f"for clients of {clients[name]}"
+                self._further_ports[port] = f"for clients of {clients}"
         return sockets, owners
 
     def _say_what_prints(self, cancelled: bool) -> None:

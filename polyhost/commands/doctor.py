@@ -73,6 +73,7 @@ def examine(data: Path, config_file: Path | None) -> Iterator[Finding]:
     yield _database(data)
     yield _clock()
     yield from _commands(config)
+    yield from _trusted(config)
     yield from _ports(config, data)
     yield from _serial()
 
@@ -158,11 +159,26 @@ def _commands(config: Config) -> Iterator[Finding]:
             yield Finding(f"command {name}", Level.WARN, f"{words[0]} is no program that this user may run")
 
 
+def _trusted(config: Config) -> Iterator[Finding]:
+    """Networks whose people need no login."""
+    from polyhost.web.trust import is_public
+
+    for network, role in config.access.trusted.items():
+        check = f"trusted network {network}"
+        if is_public(network):
+            way_out = "Name the network of your house in access.trusted, for example 192.168.1.0/24."
+            words = f"people on the internet are {role} without a login, if they reach this host"
+            yield Finding(check, Level.WARN, words, way_out)
+        else:
+            yield Finding(check, Level.OK, f"its people are {role} without a login")
+
+
 def _ports(config: Config, data: Path) -> Iterator[Finding]:
     from polyhost.web.listening import listen
 
     wanted = {"main port": config.server.port}
     wanted |= {"OctoPrint door": config.doors.octoprint, "Moonraker door": config.doors.moonraker}
+    wanted |= {"door for Moonraker's first document": config.doors.moonraker_early}
     wanted |= {f"port of {printer.slug}": printer.listen for printer in config.printers}
     if _answers(data):
         yield Finding("host", Level.OK, "a host of this data folder is running; its ports are its own")

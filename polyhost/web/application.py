@@ -23,7 +23,7 @@ from polyhost.web.addressing import KnownHosts, Peer, Peers, below_root, split_p
 from polyhost.web.answers import Answer, Encoded, Headers, Latest, Stored, Streamed, encoded, no_content, unchanged
 from polyhost.web.bodies import ClientGone, Receive
 from polyhost.web.call import OWN_PRINTER, Call, Kit, Scope
-from polyhost.web.errors import Broken, Crowded, NoRoute, NotASocket, TooSlow, WrongMethod
+from polyhost.web.errors import Broken, Crowded, NoPreflight, NoRoute, NotASocket, TooSlow, WrongMethod
 from polyhost.web.guard import Guard
 from polyhost.web.routes import Dialect, Part, Place, Route, Router, SocketHandler, SocketRoute
 from polyhost.web.socket_connection import EXTENSION
@@ -117,7 +117,7 @@ class Application:
         self, scope: Scope, receive: Receive, headers: dict[bytes, bytes], peer: Peer, path: str
     ) -> Answer:
         if scope["method"] == "OPTIONS" and b"access-control-request-method" in headers:
-            return self._preflight(headers)
+            return self._preflight(headers, self._owner(path, scope))
         call, place = self._call(scope, receive, headers, peer, path)
         method = "GET" if scope["method"] == "HEAD" else scope["method"]
         route = place.methods.get(method) if place is not None else None
@@ -177,6 +177,8 @@ class Application:
             _check_permission(call, route)
             if call.prefixed is not None:
                 self._check_printer(call.prefixed, named=route.needs is not None)
+            if route.before is not None:
+                route.before(call)
         except PolyhostError as error:
             answer = self._owner(path, scope).errors.answer(error)
             start = {"type": "websocket.http.response.start", "status": answer.status}
@@ -233,16 +235,16 @@ class Application:
         server = scope.get("server")
         return self._doors.get(server[1] if server else 0, self.dialects[-1])
 
-    def _preflight(self, headers: dict[bytes, bytes]) -> Answer:
+    def _preflight(self, headers: dict[bytes, bytes], owner: Dialect) -> Answer:
         if headers.get(b"origin") not in self._origins:
-            raise NotAllowed("pages of this origin may not call; access.allow_origins names those that may")
-        return no_content(
-            [
-                (b"access-control-allow-methods", headers[b"access-control-request-method"]),
-                (b"access-control-allow-headers", headers.get(b"access-control-request-headers", b"")),
-                (b"access-control-max-age", b"10"),
-            ]
+            raise NoPreflight("pages of this origin may not call; access.allow_origins names those that may")
+        told = owner.preflight or (
+            (b"access-control-allow-methods", headers[b"access-control-request-method"]),
+            (b"access-control-allow-headers", headers.get(b"access-control-request-headers", b"")),
         )
+        private = (b"access-control-request-private-network", b"true")
+        allowed = [(b"access-control-allow-private-network", b"true")] if private in headers.items() else []
+        return no_content([*told, *allowed, (b"access-control-max-age", b"10")])
 
     async def _deliver(self, answer: Answer, extra: Headers, scope: Scope, receive: Receive, send: Send) -> None:
         match answer:

@@ -47,6 +47,10 @@ class Foreign(NotAllowed):
     """The page that asks is of another origin, and not of one that may (S8)."""
 
 
+class NoPreflight(Foreign):
+    """A page of such an origin asks beforehand whether it may call."""
+
+
 class Misdirected(NotAllowed):
     """A cookie came with a host name that is not ours: some page may be pretending to be us."""
 

@@ -46,12 +46,16 @@ class Route:
 
 @dataclass(frozen=True, slots=True)
 class SocketRoute:
-    """A path where clients open WebSockets; the socket lasts as long as its handler.  Fields as those of `Route`."""
+    """A path where clients open WebSockets; the socket lasts as long as its handler.  Fields as those of `Route`.
+
+    What `before` raises is answered in place of opening it.
+    """
 
     path: str
     handler: SocketHandler
     needs: Permission | None
     about_printer: bool = True
+    before: Callable[["Call"], None] | None = None
 
 
 class Routes:
@@ -120,14 +124,19 @@ class Routes:
         return self.add("DELETE", path, needs=needs)
 
     def socket(
-        self, path: str, *, needs: Permission | None = None, open_door: bool = False
+        self,
+        path: str,
+        *,
+        needs: Permission | None = None,
+        open_door: bool = False,
+        before: Callable[["Call"], None] | None = None,
     ) -> Callable[[SocketHandler], SocketHandler]:
         """A WebSocket at `path`; at an open door the handler asks who it is."""
         if (needs is None) != open_door:
             raise TypeError(f"the socket {path} must say what it needs, or that it is an open door")
 
         def added(handler: SocketHandler) -> SocketHandler:
-            self.sockets.append(SocketRoute(path, handler, needs, self._about_printer))
+            self.sockets.append(SocketRoute(path, handler, needs, self._about_printer, before))
             return handler
 
         return added
@@ -150,7 +159,8 @@ class Dialect:
     """One API: its routes, its words for errors, and the paths below which even unknown paths are its own.
 
     Of each of `parts` there is one for each application; routes reach it by its class, `Call.part`.  `local` are the
-    local sockets that each printer has for it, by the names of their files.
+    local sockets that each printer has for it, by the names of their files.  `preflight` is what pages of other origins
+    that may call are told of how; without it they are told what they asked for.
     """
 
     name: str
@@ -159,6 +169,7 @@ class Dialect:
     prefixes: tuple[str, ...]
     parts: tuple[Callable[["Host"], Part], ...] = ()
     local: Mapping[str, SocketHandler] = dataclasses.field(default_factory=dict)
+    preflight: tuple[tuple[bytes, bytes], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

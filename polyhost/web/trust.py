@@ -5,6 +5,7 @@ this host in ``Host``, so that no foreign name leads here, and no page of a fore
 """
 
 import ipaddress
+import logging
 from collections.abc import Mapping
 from typing import Final
 
@@ -12,6 +13,8 @@ from polyhost.core.errors import PolyhostError
 from polyhost.core.user import GUEST, Caller, Role
 from polyhost.web.addressing import KnownHosts, Network
 from polyhost.web.call import Call
+
+log = logging.getLogger(__name__)
 
 USUAL: Final = tuple(
     ipaddress.ip_network(network)
@@ -32,6 +35,8 @@ class Trust:
             for network in sorted(made, key=lambda network: network.prefixlen, reverse=True)
         ]
         self._known_hosts = known_hosts
+        for network in filter(is_public, networks):
+            log.warning("access.trusted: people on the internet may have addresses of %s; name a smaller one", network)
 
     def caller_of(self, call: Call) -> Caller:
         """Whom the address stands for; a guest where it counts for nothing."""

@@ -97,3 +97,12 @@ def test_the_command_prints_words_or_json_and_fails_when_something_did(data: Pat
     as_json = run("doctor", "--data", str(data), "--json")
     assert as_json.code == 1
     assert {"check", "level", "words", "fix"} == set(as_json.json[0])
+
+
+def test_trusted_networks_are_looked_at(data: Path, tmp_path: Path) -> None:
+    config = tmp_path / "polyhost.toml"
+    config.write_text('[access.trusted]\n"192.168.1.0/24" = "operator"\n"0.0.0.0/0" = "viewer"')
+    assert found(data, "trusted network 192.168.1.0/24", config).level is Level.OK
+    finding = found(data, "trusted network 0.0.0.0/0", config)
+    assert finding.level is Level.WARN
+    assert "internet" in finding.words

@@ -1,8 +1,6 @@
 """Who is who for clients of Moonraker: log-ins, tokens, users, keys; over HTTP and on WebSockets."""
 
 import asyncio
-import contextlib
-import json
 import logging
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -11,18 +9,17 @@ from typing import Any
 import httpx
 import jwt
 import pytest
-import websockets
 
 from polyhost.config import Access, Config
 from polyhost.config import Printer as PrinterSettings
 from polyhost.core.user import MAY, Permission, Role
 from polyhost.dialects.moonraker import RPC, access
 from polyhost.services.accounts import LOCAL
+from tests.dialects.moonraker_sockets import UNAUTHORIZED, opened
 from tests.web.hosting import Hosted, hosted
-from tests.web.serving import Served, serving
+from tests.web.serving import serving
 
 PASSWORD = "battery staple"
-UNAUTHORIZED = {"code": -32602, "message": "Unauthorized"}
 TWO = (PrinterSettings("one", "virtual"), PrinterSettings("two", "virtual"))
 
 
@@ -31,47 +28,6 @@ async def ready(tmp_path: Path) -> AsyncIterator[Hosted]:
     async with hosted(tmp_path, printers=TWO) as host:
         await host.host.accounts.add_user("oz", Role.OPERATOR, PASSWORD, LOCAL)
         yield host
-
-
-class Socket:
-    """A client on a WebSocket: it asks, and keeps what it is told besides."""
-
-    def __init__(self, socket: websockets.ClientConnection) -> None:
-        self.socket = socket
-        self.told: list[dict[str, Any]] = []
-        self.asked = 0
-
-    async def ask(self, method: str, **params: Any) -> Any:
-        """The result, or the error."""
-        self.asked += 1
-        number = f"n{self.asked}"
-        await self.socket.send(json.dumps({"jsonrpc": "2.0", "method": method, "params": params, "id": number}))
-        while True:
-            answer = await self.heard()
-            if answer.get("id") == number:
-                return answer["error"] if "error" in answer else answer["result"]
-            self.told.append(answer)
-
-    async def heard(self) -> dict[str, Any]:
-        async with asyncio.timeout(5):
-            said: dict[str, Any] = json.loads(await self.socket.recv())
-            return said
-
-    async def until_told(self, name: str) -> Any:
-        """The params of the next notification of that name."""
-        while True:
-            for number, one in enumerate(self.told):
-                if one.get("method") == name:
-                    del self.told[: number + 1]
-                    return one.get("params")
-            self.told.append(await self.heard())
-
-
-@contextlib.asynccontextmanager
-async def opened(served: Served, path: str = "/websocket", **headers: str) -> AsyncIterator[Socket]:
-    sent = {name.replace("_", "-"): value for name, value in headers.items()}
-    async with websockets.connect(f"{served.sockets}{path}", additional_headers=sent) as socket:
-        yield Socket(socket)
 
 
 def result_of(answer: httpx.Response) -> Any:

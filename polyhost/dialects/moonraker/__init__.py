@@ -38,6 +38,7 @@ from polyhost.dialects.moonraker import (
     subscriptions,
     temperature_store,
     uploads,
+    ways_out,
     webcams,
     websocket,
 )
@@ -67,6 +68,7 @@ RESOURCES: Final = (
     temperature_store.resource,
     webcams.resource,
     access.resource,
+    ways_out.resource,
     gcode.resource,
     prints.resource,
     announcements.resource,
@@ -74,10 +76,20 @@ RESOURCES: Final = (
 RPC: Final = Rpc(methods_of(RESOURCES))
 
 _routes = routes_of(RESOURCES)
-_routes.include(websocket.transports(RPC))
+_routes.include(websocket.transports(RPC), ways_out.bridges())
 
 _PREFIXES: Final = ("/server/", "/printer/", "/machine/", "/access/", "/debug/", "/websocket", "/klippysocket")
+PREFLIGHT: Final = (
+    (b"access-control-allow-methods", b"GET, POST, PUT, DELETE, OPTIONS"),
+    (
+        b"access-control-allow-headers",
+        b"Origin, Accept, Content-Type, X-Requested-With, X-CRSF-Token, Authorization, X-Access-Token, X-Api-Key",
+    ),
+)
+"""What a page of an origin that may call is told that it may send; the misspelt header is upstream's."""
+
 DIALECT: Final = Dialect(
     *("moonraker", _routes, ERRORS, _PREFIXES, (lambda host: Live(host, RESOURCES),)),
     local={"moonraker.sock": websocket.speaker(RPC)},
+    preflight=PREFLIGHT,
 )

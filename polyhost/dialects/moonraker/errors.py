@@ -21,7 +21,7 @@ from polyhost.core.errors import (
 )
 from polyhost.dialects.moonraker.request import Edition
 from polyhost.web.answers import Encoded, encoded
-from polyhost.web.errors import ErrorTable
+from polyhost.web.errors import ErrorTable, NoPreflight
 
 PARSE_ERROR: Final = -32700
 INVALID_REQUEST: Final = -32600
@@ -46,7 +46,16 @@ def _body(error: PolyhostError) -> ErrorBody:
 
 ERRORS: Final = ErrorTable(
     _body,
-    {NotKnown: 401, WrongLogin: 400, NotNow: 400, InUse: 403, NotIntact: 422, MachineFault: 400, CommandFailed: 400},
+    {
+        NotKnown: 401,
+        WrongLogin: 400,
+        NoPreflight: 405,
+        NotNow: 400,
+        InUse: 403,
+        NotIntact: 422,
+        MachineFault: 400,
+        CommandFailed: 400,
+    },
 )
 
 

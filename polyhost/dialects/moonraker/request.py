@@ -90,8 +90,12 @@ def listed(value: list[str] | str) -> list[str]:
 
 
 def edition_of(call: Call) -> Edition:
-    """What the request says, else what the host is set to."""
-    said = call.query.get("edition") or call.header(b"x-polyhost-edition") or call.host.config.moonraker.edition
+    """What the request says, else what its door is for, else what the host is set to."""
+    config, server = call.host.config, call.scope.get("server")
+    said = call.query.get("edition") or call.header(b"x-polyhost-edition")
+    if not said and server is not None and server[1] and server[1] == config.doors.moonraker_early:
+        return Edition.EARLY
+    said = said or config.moonraker.edition
     try:
         return Edition(said)
     except ValueError:
