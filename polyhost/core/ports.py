@@ -8,7 +8,7 @@ import msgspec
 
 from polyhost.core.card import CardOrder
 from polyhost.core.events import ConsoleLines, DriverEvent
-from polyhost.core.file import Analysis, File, LayerIndex, Metadata
+from polyhost.core.file import Analysis, File, LayerIndex, Metadata, NamedObject
 from polyhost.core.handling import Handling
 from polyhost.core.job import Prints, Queue, Run, Totals
 from polyhost.core.printer import Snapshot
@@ -105,8 +105,17 @@ class Driver(Protocol):
     async def disconnect(self) -> None:
         """Close the link; `NotNow` during a run."""
 
-    async def send(self, commands: Sequence[str]) -> None:
-        """Queue `commands` behind what is being sent, between the lines of a run."""
+    async def send(self, commands: Sequence[str], *, until_done: bool = False) -> tuple[str, ...]:
+        """Queue `commands` behind what is being sent, between the lines of a run.
+
+        With `until_done` it answers when the machine has done them, however long that takes, with what the firmware
+        said to them (at most 200 lines), and nothing else goes out between them.  `MachineFault` in its words when
+        it does not know one or refuses it: those after it are not sent.  Cancelling the wait recalls nothing.  A
+        holder of an earlier version answers at once, with nothing.
+        """
+
+    async def exclude(self, run_id: str, objects: Sequence[NamedObject]) -> None:
+        """Leave out what is still to come of these objects of the run's file; those excluded before stay so."""
 
     async def set_offsets(self, offsets: Mapping[str, float]) -> None:
         """°C by which the targets that a run's file sets are raised from now on, by heater; others stay."""

@@ -102,8 +102,10 @@ class EngineClient:
         else:
             asked.set_exception(error_of(said))
 
-    async def ask(self, request: m.Request, *, answer_s: float = ANSWER_S) -> m.Done:
+    async def ask(self, request: m.Request, *, answer_s: float | None = ANSWER_S) -> m.Done:
         """The answer to `request`; raises what the engine refused it with, `LinkLost` when none comes.
+
+        None for `answer_s` waits as long as the engine lives.
 
         `NotNow` for what an engine of the previous version does not know: it would drop the connection.
         """

@@ -8,7 +8,7 @@ import msgspec
 
 from polyhost.core.card import CardOrder
 from polyhost.core.errors import LinkLost, NotFound
-from polyhost.core.file import LayerIndex
+from polyhost.core.file import LayerIndex, NamedObject
 from polyhost.core.handling import Handling
 from polyhost.core.ports import LinkSettings, ResumePlan, RunOrder
 from polyhost.core.printer import PrinterSignal, PrinterState, Snapshot, advance_printer
@@ -111,8 +111,12 @@ class EngineDriver:
     async def disconnect(self) -> None:
         await self._ask(m.Disconnect(printer=self.slug))
 
-    async def send(self, commands: Sequence[str]) -> None:
-        await self._ask(m.Send(printer=self.slug, commands=tuple(commands)))
+    async def send(self, commands: Sequence[str], *, until_done: bool = False) -> tuple[str, ...]:
+        request = m.Send(printer=self.slug, commands=tuple(commands), until_done=until_done)
+        return (await self._ask(request, answer_s=None if until_done else ANSWER_S)).lines
+
+    async def exclude(self, run_id: str, objects: Sequence[NamedObject]) -> None:
+        await self._ask(m.ExcludeObjects(printer=self.slug, run_id=run_id, objects=tuple(objects)))
 
     async def set_offsets(self, offsets: Mapping[str, float]) -> None:
         await self._ask(m.SetOffsets(printer=self.slug, offsets=dict(offsets)))
@@ -166,7 +170,7 @@ class EngineDriver:
         await self._ask(m.Release(printer=self.slug))
         self._pool.released(self)
 
-    async def _ask(self, request: m.Request, *, answer_s: float = ANSWER_S) -> m.Done:
+    async def _ask(self, request: m.Request, *, answer_s: float | None = ANSWER_S) -> m.Done:
         if not self.held and self._pool.stopping:
             raise LinkLost(f"no engine holds {self.slug}: this server is stopping")
         try:

@@ -10,7 +10,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Final, Protocol
 
-from polyhost.core.errors import LinkLost, NoSpace, PolyhostError
+from polyhost.core.errors import LinkLost, MachineFault, NoSpace, NotNow, PolyhostError
 from polyhost.core.ports import Clock
 from polyhost.core.printer import PrinterState
 from polyhost.engine.connection import Connection
@@ -18,6 +18,7 @@ from polyhost.engine.heaters import Heat
 from polyhost.engine.links import Link
 from polyhost.engine.messages import MachineSettings
 from polyhost.engine.picture import Picture
+from polyhost.firmware.marlin.asking import Asked
 from polyhost.firmware.marlin.replies import CommandsDone, FirmwareReported, Reply
 from polyhost.firmware.marlin.session import Lane, Session
 
@@ -47,11 +48,14 @@ class Holder(Protocol):
 class _Held:
     """Lines that wait, and who waits for them; `handed` is told None, or why they were dropped."""
 
-    __slots__ = ("handed", "lines", "then")
+    __slots__ = ("asked", "handed", "lines", "then")
 
-    def __init__(self, lines: Sequence[bytes], then: Callable[[], None] | None) -> None:
+    def __init__(
+        self, lines: Sequence[bytes], then: Callable[[], None] | None = None, asked: Asked | None = None
+    ) -> None:
         self.lines = lines
         self.then = then
+        self.asked = asked  # the same lines, of which somebody wants to know how they end
         self.handed: asyncio.Future[PolyhostError | None] | None = None
 
 
@@ -75,6 +79,7 @@ class Conversation:
 
     def begin(self, link: Link) -> None:
         settings = self._holder.settings
+        self.session.forsake()
         self.session = Session(window_lines=settings.window_lines, window_bytes=settings.window_bytes)
         self.picture = Picture()
         self._greeting = True
@@ -88,6 +93,7 @@ class Conversation:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
+        self.session.forsake()
         self.drop_held(LinkLost(reason))
 
     def heard(self, data: bytes) -> None:
@@ -162,9 +168,34 @@ class Conversation:
         Raises why they will not be sent: `NoSpace` when the journal does not take them in time, `LinkLost`,
         or what they were dropped with.
         """
+        if lines:
+            await self._hand_over(_Held(lines))
+
+    async def ask(self, lines: Sequence[bytes]) -> tuple[str, ...]:
+        """Say `lines`, and wait until the machine has done them: what it said to them, at most 200 lines.
+
+        `MachineFault` in its words when it refused one: those after it were not sent.  `LinkLost` and `NotNow` when
+        nobody will know, and what `send` raises.
+        """
         if not lines:
-            return
-        held = _Held(lines, None)
+            return ()
+        done = asyncio.Event()
+        asked = Asked(lines, self._told, done.set)
+        await self._hand_over(_Held(lines, asked=asked))
+        await done.wait()
+        if asked.fault:
+            raise MachineFault(asked.fault)
+        if asked.lost:
+            state = self._holder.connection.state
+            if state is not PrinterState.READY:
+                raise LinkLost(f"the printer is {state.value}: what it was asked to do may not be done")
+            raise NotNow("what the printer was asked to do was dropped: a run was cancelled, or its firmware restarted")
+        return tuple(asked.heard)
+
+    def _told(self, line: bytes) -> None:
+        self.picture.told([line])
+
+    async def _hand_over(self, held: _Held) -> None:
         handed = held.handed = self._loop.create_future()
         self._held.append(held)
         self.say_held()
@@ -185,8 +216,11 @@ class Conversation:
             held = self._held.popleft()
             self._heat.sent(held.lines)
             self.said += len(held.lines)
-            self.session.queue(held.lines, Lane.HOST, held.then)
-            self.picture.told(held.lines)
+            if held.asked is not None:
+                self.session.ask(held.asked)
+            else:
+                self.session.queue(held.lines, Lane.HOST, held.then)
+                self.picture.told(held.lines)
             if held.handed is not None:
                 held.handed.set_result(None)
         self._holder.changed = True

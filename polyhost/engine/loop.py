@@ -85,16 +85,18 @@ class Server(asyncio.Protocol):
         if isinstance(answer, m.Done):
             self._answered(answer)
         else:
-            self._answers += 1
-            self._engine.spawn(self._answer_later(request.id, answer), f"answer {type(request).__name__}")
+            # Those who wait for a machine are bounded by it, and keep nobody else from being answered.
+            counted = not (isinstance(request, m.Send) and request.until_done)
+            self._answers += counted
+            self._engine.spawn(self._answer_later(request.id, answer, counted), f"answer {type(request).__name__}")
 
-    async def _answer_later(self, id: int, answer: Coroutine[None, None, m.Done]) -> None:
+    async def _answer_later(self, id: int, answer: Coroutine[None, None, m.Done], counted: bool) -> None:
         try:
             self._answered(await answer)
         except PolyhostError as refused:
             self.say(m.Refused(id, type(refused).__name__, str(refused)))
         finally:
-            self._answers -= 1
+            self._answers -= counted
 
     def _answered(self, done: m.Done) -> None:
         """What the request changed is said before its answer: who asked sees it at once."""
@@ -329,13 +331,15 @@ class Engine:
             case m.Disconnect():
                 return self._done(id, self._machine(request.printer).disconnect())
             case m.Send():
-                return self._done(id, self._machine(request.printer).send(request.commands))
+                return self._sent(id, self._machine(request.printer), request)
             case m.SetOffsets():
                 self._machine(request.printer).set_offsets(request.offsets)
             case m.EmergencyStop():
                 self._machine(request.printer).emergency_stop()
             case m.StartRun():
                 return self._done(id, self._machine(request.printer).start(request.order))
+            case m.ExcludeObjects():
+                raise NotNow("objects cannot be left out yet")
             case m.PauseRun():
                 self._machine(request.printer).pause(request.run_id)
             case m.ResumeRun():
@@ -406,6 +410,10 @@ class Engine:
     async def _done(id: int, work: Coroutine[None, None, None]) -> m.Done:
         await work
         return m.Done(id)
+
+    @staticmethod
+    async def _sent(id: int, machine: Machine, request: m.Send) -> m.Done:
+        return m.Done(id, lines=await machine.send(request.commands, until_done=request.until_done))
 
     @staticmethod
     async def _plan(id: int, machine: Machine, run_id: str) -> m.Done:

@@ -13,7 +13,7 @@ from typing import Final, Protocol
 import msgspec
 
 from polyhost.core.card import CardOrder
-from polyhost.core.errors import MachineFault, Malformed, NoSpace, NotFound, NotNow
+from polyhost.core.errors import MachineFault, Malformed, NoSpace, NotFound, NotNow, TooMany
 from polyhost.core.events import (
     ConsoleLine,
     DriverEvent,
@@ -54,6 +54,7 @@ from polyhost.firmware.marlin.simulator import Fault
 log = logging.getLogger(__name__)
 
 LEAVE_S: Final = 5.0  # for the off list, before a link is closed
+MAX_ASKING: Final = 32  # of those who wait until a machine has done what they sent
 _URGENT: Final = re.compile(rb"M(?:(?:108|410)(?!\d)|876\s+S)", re.IGNORECASE)  # with an EMERGENCY_PARSER, ahead of all
 
 
@@ -80,6 +81,7 @@ class Machine:
         self.name = name
         self.settings = record.machine
         self.changed = True
+        self._asking = 0
         self.news = News(self)
         self.run: FileRun | None = None
         self._journal = journal
@@ -124,8 +126,11 @@ class Machine:
         self.connection.disconnect()
         self._keep()
 
-    async def send(self, commands: Sequence[str]) -> None:
-        """Answers when `commands` are with the conversation: the journal knows of what they heat."""
+    async def send(self, commands: Sequence[str], *, until_done: bool = False) -> tuple[str, ...]:
+        """Answers when `commands` are with the conversation: the journal knows of what they heat.
+
+        Or, `until_done`, when the machine has done them, with what it said to them (`Conversation.ask`).
+        """
         self._ready()
         self.card.check_free()
         lines = [command.encode("ascii", "replace") for command in commands]
@@ -140,7 +145,17 @@ class Machine:
                 session.emergency(line)  # ahead of what it is to end
             lines = [line for line in lines if not _URGENT.match(line)]
             self.conversation.pump()
-        await self.conversation.send(taken_from_person(lines, self.conversation.picture.modal.tool, self.hooks))
+        lines = taken_from_person(lines, self.conversation.picture.modal.tool, self.hooks)
+        if not until_done:
+            await self.conversation.send(lines)
+            return ()
+        if self._asking >= MAX_ASKING:
+            raise TooMany(f"{self.name} has {MAX_ASKING} scripts to answer already", 1.0)
+        self._asking += 1
+        try:
+            return await self.conversation.ask(lines)
+        finally:
+            self._asking -= 1
 
     def set_offsets(self, offsets: dict[str, float]) -> None:
         self.offsets |= offsets

@@ -8,7 +8,6 @@ the protocol and the one before it, and so does a server; each is told only what
 of a field does.
 """
 
-import re
 import struct
 from collections.abc import Iterator
 from typing import Final
@@ -16,23 +15,15 @@ from typing import Final
 import msgspec
 
 from polyhost.core.card import CardFile, CardOrder
-from polyhost.core.events import (
-    AtCommandSeen,
-    CardTransferChanged,
-    CommandSuppressed,
-    ConsoleLines,
-    DriverEvent,
-    ScriptRan,
-    SdFilesListed,
-)
-from polyhost.core.file import LayerIndex
+from polyhost.core.events import ConsoleLines, DriverEvent
+from polyhost.core.file import LayerIndex, NamedObject
 from polyhost.core.handling import Handling
 from polyhost.core.job import RunState
 from polyhost.core.ports import ResumePlan, RunOrder
 from polyhost.core.printer import Snapshot, ToolPosition
 
-PROTOCOL: Final = 2
-OLDEST_PROTOCOL: Final = 1
+PROTOCOL: Final = 3
+OLDEST_PROTOCOL: Final = 2
 MAX_FRAME: Final = 16 * 1024 * 1024  # a layer index of 100,000 layers is 3 MB
 
 
@@ -125,8 +116,11 @@ class Disconnect(_Asked, frozen=True, kw_only=True):
 
 
 class Send(_Asked, frozen=True, kw_only=True):
+    """With `until_done` answered when the machine has done them; an engine before 3 answers once it has them."""
+
     printer: str
     commands: tuple[str, ...]
+    until_done: bool = False
 
 
 class SetOffsets(_Asked, frozen=True, kw_only=True):
@@ -141,6 +135,14 @@ class EmergencyStop(_Asked, frozen=True, kw_only=True):
 class StartRun(_Asked, frozen=True, kw_only=True):
     printer: str
     order: RunOrder
+
+
+class ExcludeObjects(_Asked, frozen=True, kw_only=True):
+    """Leave out what is still to come of these `objects` of a run's file."""
+
+    printer: str
+    run_id: str
+    objects: tuple[NamedObject, ...]
 
 
 class PauseRun(_Asked, frozen=True, kw_only=True):
@@ -226,6 +228,7 @@ Request = (
     | SetOffsets
     | EmergencyStop
     | StartRun
+    | ExcludeObjects
     | PauseRun
     | ResumeRun
     | CancelRun
@@ -280,6 +283,7 @@ class Done(msgspec.Struct, frozen=True, tag=True):
     id: int
     welcome: Welcome | None = None
     plan: ResumePlan | None = None
+    lines: tuple[str, ...] = ()  # what the firmware said to what was sent
 
 
 class Refused(msgspec.Struct, frozen=True, tag=True):
@@ -301,27 +305,15 @@ class Heard(msgspec.Struct, frozen=True, tag=True):
 
 Said = Done | Refused | Heard
 
-_REQUESTS_SINCE_2: Final = (ReadCard, ReleaseCard, DeleteFromCard, SendToCard, StopTransfer)
-_EVENTS_SINCE_2: Final = (SdFilesListed, CommandSuppressed, AtCommandSeen, ScriptRan, CardTransferChanged)
-_NOT_IN_1: Final = re.compile(r"\{(?!(?:[xyzef]|tool|hotend|bed|fan)\})")  # placeholders it would send as they are
-
 
 def understood(request: Request, protocol: int) -> bool:
     """Whether an engine that speaks `protocol` does what `request` asks."""
-    if protocol >= 2:
-        return True
-    if isinstance(request, StartRun):
-        scripts = msgspec.structs.astuple(request.order.scripts)
-        return not request.order.on_card and not any(_NOT_IN_1.search(line) for lines in scripts for line in lines)
-    return not isinstance(request, _REQUESTS_SINCE_2)
+    return protocol >= 3 or not isinstance(request, ExcludeObjects)
 
 
 def heard_in(protocol: int, heard: Heard) -> Heard:
-    """`heard` as a server that speaks `protocol` can decode it."""
-    if protocol >= 2:
-        return heard
-    events = tuple(event for event in heard.events if not isinstance(event, _EVENTS_SINCE_2))
-    return msgspec.structs.replace(heard, events=events)
+    """`heard` as a server that speaks `protocol` can decode it: there is no event that one of 2 does not know."""
+    return heard
 
 
 _encoder = msgspec.msgpack.Encoder()

@@ -17,14 +17,18 @@ class Steering:
         by.require(Permission.CONTROL, p.slug)
         await p.driver.emergency_stop()
 
-    async def send(self, p: Printer, lines: Sequence[str], by: Caller) -> None:
-        """Send commands as they are, between the lines of a run if there is one."""
+    async def send(self, p: Printer, lines: Sequence[str], by: Caller, *, until_done: bool = False) -> tuple[str, ...]:
+        """Send commands as they are, between the lines of a run if there is one.
+
+        `until_done` waits until the machine has done them, and returns what it said to them, as `Driver.send` does.
+        """
         by.require(Permission.CONTROL, p.slug)
         checked = commands.checked_commands(lines)
         if any(commands.is_emergency_stop(line) for line in checked):
             await p.driver.emergency_stop()
-            return
-        await _tell(p, checked)
+            return ()
+        _must_be_operational(p)
+        return await p.driver.send(checked, until_done=until_done)
 
     async def jog(
         self,

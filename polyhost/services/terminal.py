@@ -29,32 +29,35 @@ class Terminal:
         self._scripts = scripts
         self._bus = bus
 
-    async def send(self, p: Printer, lines: Sequence[str], by: Caller) -> None:
+    async def send(self, p: Printer, lines: Sequence[str], by: Caller, *, until_done: bool = False) -> tuple[str, ...]:
         """Carry out `lines` in their order; commands go between the lines of a run, if there is one.
 
         ``M112`` among them is all that happens, at once.  ``@pause``, ``@resume``, ``@cancel`` and ``@abort`` steer the
         run; other ``@``-commands are announced.  ``M0`` and ``M1`` pause a run, as ``M25`` does, and are never sent.
         `Malformed` for what no command may be, and for a target beyond the profile: nothing is sent then.
+        `until_done` waits for the machine, and returns what it said, as `Driver.send` does.
         """
         by.require(Permission.CONTROL, p.slug)
         checked = commands.checked_commands(lines)
         if any(commands.is_emergency_stop(line) for line in checked):
             await self._steering.emergency_stop(p, by)
-            return
+            return ()
         if why := refusal_of(checked, p.profile):
             raise Malformed(why)
         waiting: list[str] = []
+        said: list[str] = []
         for line in checked:
             at, pauses = _AT.match(line), _PAUSES.match(line)
             if at is None and (pauses is None or (pauses[1] == _CARD_PAUSE and p.run_state is not RunState.PRINTING)):
                 waiting.append(line)
                 continue
-            await self._flush(p, waiting, by)
+            said += await self._flush(p, waiting, by, until_done)
             if at is not None:
                 await self._steer(p, at[1].lower(), line, by)
             elif pauses is not None:
                 await self._pause_for(p, line, pauses[1], by)
-        await self._flush(p, waiting, by)
+        said += await self._flush(p, waiting, by, until_done)
+        return tuple(said)
 
     async def call(
         self, p: Printer, script: str, parameters: Mapping[str, object], context: Mapping[str, object], by: Caller
@@ -65,11 +68,12 @@ class Terminal:
         if lines:
             await self.send(p, lines, by)
 
-    async def _flush(self, p: Printer, waiting: list[str], by: Caller) -> None:
-        if waiting:
-            lines = tuple(waiting)
-            waiting.clear()
-            await self._steering.send(p, lines, by)
+    async def _flush(self, p: Printer, waiting: list[str], by: Caller, until_done: bool) -> tuple[str, ...]:
+        if not waiting:
+            return ()
+        lines = tuple(waiting)
+        waiting.clear()
+        return await self._steering.send(p, lines, by, until_done=until_done)
 
     async def _steer(self, p: Printer, word: str, line: str, by: Caller) -> None:
         if p.run_state is None or word not in {"pause", "resume", "cancel", "abort"}:

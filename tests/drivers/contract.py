@@ -6,7 +6,7 @@ from typing import Protocol
 
 import pytest
 
-from polyhost.core.errors import NotFound, NotNow
+from polyhost.core.errors import LinkLost, MachineFault, NotFound, NotNow, PolyhostError
 from polyhost.core.events import AtCommandSeen, CommandSuppressed, FirmwareSpoke, RunStateChanged, ScriptRan
 from polyhost.core.file import LayerIndex
 from polyhost.core.handling import Handling
@@ -218,6 +218,58 @@ class DriverContract:
         assert rig.driver.snapshot.feedrate_factor == 1.5
         await rig.ear.until(lambda: any("T0*" in line for line in rig.ear.sent()))
         assert await rig.sent() == ["G28 X", "M106 S51", "M220 S150", "T0"]
+
+    async def test_what_is_waited_for_is_done_and_says_what_the_machine_said(self, rig: Rig) -> None:
+        said = await rig.driver.send(["G28", "G1 X12 F9000", "M114", "M104 S30", "M109 S30"], until_done=True)
+        assert [line for line in said if line.startswith("X:12.00 Y:0.00 Z:0.00")]
+        assert not any("T:" in line or line.startswith("ok") for line in said), said
+        tool = rig.driver.snapshot.heaters["tool0"]
+        assert tool.target == 30
+        assert await rig.driver.send([], until_done=True) == ()
+        sent = await rig.sent()
+        assert sent == ["G28", "G1 X12 F9000", "M104 S30", "M109 S30"], sent
+
+    async def test_the_first_command_that_the_firmware_does_not_know_ends_what_is_waited_for(self, rig: Rig) -> None:
+        with pytest.raises(MachineFault, match=r'^Unknown command: "BED_MESH_CLEAR NOW"$'):
+            await rig.driver.send(["M117 one", "BED_MESH_CLEAR NOW", "M117 two"], until_done=True)
+        await rig.driver.send(["M117 three"], until_done=True)
+        sent = await rig.sent()
+        assert [line for line in sent if line.startswith("M117")] == ["M117 one", "M117 three"], sent
+        assert rig.driver.snapshot.state is PrinterState.READY
+
+    async def test_what_is_waited_for_is_in_one_piece_in_a_run(self, rig: Rig, tmp_path: Path) -> None:
+        commands = [*HEADER, *moves(600, length_mm=5), *FOOTER]
+        await rig.driver.start(order_of(tmp_path, commands))
+        await rig.ear.until(lambda: (run := rig.driver.snapshot.run) is not None and run.lines > 20)
+        script = ["G91", "G1 Z1 F600", "G1 Z-1", "G90"]
+        waiting = asyncio.ensure_future(rig.driver.send(script, until_done=True))
+        await rig.driver.send(["M117 later"])
+        await waiting
+        left = asyncio.ensure_future(rig.driver.send(["M117 nobody waits", "M117 to the end"], until_done=True))
+        await asyncio.sleep(0)
+        left.cancel()
+        await reached(rig.driver, rig.ear, *ENDED)
+        sent = await rig.sent()
+        at = sent.index("G91")
+        assert sent[at : at + 4] == script
+        own = {*script, "M117 later", "M117 nobody waits", "M117 to the end"}
+        assert [line for line in sent if line not in own] == commands
+
+    async def test_what_is_waited_for_ends_with_the_link(self, rig: Rig) -> None:
+        waiting = asyncio.ensure_future(rig.driver.send(["M0 look", "M117 then"], until_done=True))
+        await rig.ear.until(lambda: "M0 look" in " ".join(rig.ear.sent()))
+        await rig.misbehave("unplug")
+        with pytest.raises(LinkLost):
+            await waiting
+        await rig.misbehave("replug")
+        await ready(rig.driver, rig.ear)
+
+    async def test_what_is_waited_for_is_dropped_by_an_emergency_stop(self, rig: Rig) -> None:
+        waiting = asyncio.ensure_future(rig.driver.send(["M0 look", "M117 then"], until_done=True))
+        await rig.ear.until(lambda: "M0 look" in " ".join(rig.ear.sent()))
+        await rig.driver.emergency_stop()
+        with pytest.raises(PolyhostError):
+            await waiting
 
     async def test_a_heated_printer_is_marked_hot_until_it_is_off(self, rig: Rig) -> None:
         await rig.driver.send(["M104 S50"])

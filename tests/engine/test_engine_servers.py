@@ -113,7 +113,7 @@ async def test_bytes_that_are_no_request_end_that_connection_alone(tmp_path: Pat
 
 async def test_another_protocol_is_refused_with_those_that_are_spoken(tmp_path: Path) -> None:
     async with attached(tmp_path) as server:
-        with pytest.raises(Malformed, match=r"protocol 1 to 2, not 99"):
+        with pytest.raises(Malformed, match=r"protocol 2 to 3, not 99"):
             await server.client.ask(m.Hello(protocol=99))
 
 

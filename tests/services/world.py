@@ -12,7 +12,7 @@ from polyhost import config
 from polyhost.core.card import CardOrder, CardTransfer
 from polyhost.core.errors import LinkLost, NotFound, NotNow, PolyhostError
 from polyhost.core.events import RunStateChanged
-from polyhost.core.file import Analysis, LayerIndex, Metadata
+from polyhost.core.file import Analysis, LayerIndex, Metadata, NamedObject
 from polyhost.core.handling import Handling
 from polyhost.core.job import RunProgress, RunState
 from polyhost.core.ports import LinkSettings, ResumePlan, RunOrder
@@ -111,8 +111,15 @@ class FakeDriver:
         self._hear("disconnect")
         self.say(state=PrinterState.OFFLINE)
 
-    async def send(self, commands: Sequence[str]) -> None:
+    async def send(self, commands: Sequence[str], *, until_done: bool = False) -> tuple[str, ...]:
         self._hear("send", *commands)
+        return ()
+
+    async def exclude(self, run_id: str, objects: Sequence[NamedObject]) -> None:
+        self._hear("exclude", run_id, *objects)
+        assert self.snapshot.run is not None
+        names = (*self.snapshot.run.excluded, *(named.name for named in objects))
+        self.say(run=msgspec.structs.replace(self.snapshot.run, excluded=tuple(dict.fromkeys(names))))
 
     async def set_offsets(self, offsets: Mapping[str, float]) -> None:
         self._hear("offsets", *offsets)

@@ -15,9 +15,9 @@ import msgspec
 from polyhost.config import Config
 from polyhost.config import Printer as PrinterSettings
 from polyhost.core.card import CardFile, CardOrder, CardTransfer
-from polyhost.core.errors import LinkLost, Malformed, NotFound, NotNow
+from polyhost.core.errors import LinkLost, MachineFault, Malformed, NotFound, NotNow
 from polyhost.core.events import CardTransferChanged, PrinterStateChanged, RunStateChanged, SdFilesListed
-from polyhost.core.file import Analysis, LayerIndex, Metadata
+from polyhost.core.file import Analysis, LayerIndex, Metadata, NamedObject
 from polyhost.core.handling import Handling
 from polyhost.core.job import RunProgress, RunSignal, RunState, advance
 from polyhost.core.ports import LinkSettings, Listener, ResumePlan, RunOrder
@@ -48,6 +48,8 @@ class Machine:
     def __init__(self, slug: str, listener: Callable[[], Listener]) -> None:
         self.snapshot = Snapshot(slug)
         self.sent: list[str] = []
+        self.answers: dict[str, Sequence[str]] = {}  # what the firmware says, by a command's first word
+        self.unknown: set[str] = set()  # first words that the firmware does not know
         self.order: RunOrder | None = None
         self.card: tuple[CardFile, ...] = ()
         self.refreshed = 0
@@ -79,10 +81,25 @@ class Machine:
     async def disconnect(self) -> None:
         self.say(state=PrinterState.OFFLINE)
 
-    async def send(self, commands: Sequence[str]) -> None:
+    async def send(self, commands: Sequence[str], *, until_done: bool = False) -> tuple[str, ...]:
+        """Asked `until_done`, it says what `answers` has for a command, and refuses what `unknown` has."""
         if self.snapshot.state is not PrinterState.READY:
             raise LinkLost("no link")
-        self.sent += commands
+        said: list[str] = []
+        for command in commands:
+            self.sent.append(command)
+            word = command.partition(" ")[0].upper()
+            if until_done and word in self.unknown:
+                raise MachineFault(f'Unknown command: "{command}"')
+            said += self.answers.get(word, ())
+        return tuple(said) if until_done else ()
+
+    async def exclude(self, run_id: str, objects: Sequence[NamedObject]) -> None:
+        run = self.snapshot.run
+        if run is None or run.ended or run.run_id != run_id:
+            raise NotNow(f"no run {run_id} goes on")
+        new = [named.name for named in objects if named.name not in run.excluded]
+        self.say(run=msgspec.structs.replace(run, excluded=(*run.excluded, *new)))
 
     async def set_offsets(self, offsets: Mapping[str, float]) -> None:
         self.say(offsets=self.snapshot.offsets | offsets)

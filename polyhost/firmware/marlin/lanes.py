@@ -40,10 +40,10 @@ class Waiting:
             tags.append(self._tags.popleft()[1])
         return line, tags
 
-    def drop(self) -> int:
-        """Forget all lines and tags; how many lines they were."""
-        dropped = len(self.lines)
+    def drop(self) -> tuple[int, list[object]]:
+        """Forget all lines and tags: how many lines they were, and the tags."""
+        dropped, tags = len(self.lines), [tag for _, tag in self._tags]
         self.lines.clear()
         self._tags.clear()
         self._queued = self._taken
-        return dropped
+        return dropped, tags

@@ -11,6 +11,7 @@ from enum import Enum
 from typing import Final
 
 from polyhost.core.printer import Cause, Firmware
+from polyhost.firmware.marlin.asking import Asked
 from polyhost.firmware.marlin.lanes import Lane, Waiting
 from polyhost.firmware.marlin.polling import REPORT_EVERY_S, TemperaturePolling
 from polyhost.firmware.marlin.quirks import habits_of
@@ -82,6 +83,7 @@ class Session:
         self._window = (window_lines, window_bytes)
         self._file = Waiting()
         self._host = Waiting()
+        self._asked: Asked | None = None  # what is under way; nothing else goes out until it is answered
         self._reset(0.0)
         self._stage = _Stage.CLOSED
 
@@ -108,6 +110,7 @@ class Session:
         self._renumbering = False
         self._file_lines = 0  # lines of the file that have a number
         self._file_lines_done = 0
+        self._lose_asked()
 
     # What the owner asks.
 
@@ -138,6 +141,7 @@ class Session:
             and self._stage is _Stage.RUNNING
             and not self._transmission.open
             and not (self._host.lines or self._file.lines or self._own or self._urgent or self._renumbering)
+            and self._asked is None
         )
 
     @property
@@ -175,9 +179,28 @@ class Session:
         elif tag is not None:
             self._tagged.append((self._transmission.next - 1, tag))
 
+    def ask(self, asked: Asked) -> None:
+        """Queue `asked` with the lines of the host's: when it begins, all before it are out, and none go between it."""
+        self._host.add([b""], asked)
+
     def drop(self, lane: Lane) -> int:
         """Forget the lines of `lane` that were not sent, and their tags; how many they were."""
-        return self._lane(lane).drop()
+        if lane is Lane.HOST:
+            self._lose_asked()
+        dropped, tags = self._lane(lane).drop()
+        for tag in tags:
+            if isinstance(tag, Asked):
+                tag.lose()
+        return dropped
+
+    def forsake(self) -> None:
+        """The link is gone, or another session takes it: nobody will know what became of what was asked."""
+        self.drop(Lane.HOST)
+
+    def _lose_asked(self) -> None:
+        asked, self._asked = self._asked, None
+        if asked is not None:
+            asked.lose()
 
     def emergency(self, command: bytes) -> None:
         """``M112``, ``M108``, ``M410``: sent unnumbered at the next `data_to_send`, ahead of everything.
@@ -192,8 +215,8 @@ class Session:
         return self._file if lane is Lane.FILE else self._host
 
     def _drop_all(self) -> None:
-        self._host.drop()
-        self._file.drop()
+        self.drop(Lane.HOST)
+        self.drop(Lane.FILE)
         self._own.clear()
         self._tagged.clear()
 
@@ -247,11 +270,13 @@ class Session:
             number = transmission.take(command, self._file_lines)
             if command == _ASK_FIRMWARE:
                 self._firmware_asked = number
+        elif self._asked is not None:
+            return self._take_asked(self._asked, now)
         elif self._host.lines and not self._renumbering:
-            self._take_from(self._host)
+            return self._take_from(self._host) or self._take_next(now)
         elif self._file.lines and not self._renumbering:
             self._file_lines += 1
-            self._take_from(self._file)
+            return self._take_from(self._file)
         elif may_ask and transmission.open and self._someone_waits(now):
             self._ask(now)
         else:
@@ -262,16 +287,38 @@ class Session:
         self._polling.asked(now)
         self._transmission.take(CHECKPOINT, self._file_lines)
 
-    def _take_from(self, waiting: Waiting) -> None:
+    def _take_asked(self, asked: Asked, now: float) -> bool:
+        """Have the next line of what is asked numbered, once the one before it is answered."""
+        if asked.ready and not self._renumbering:
+            asked.numbered(self._number(asked.next_line()))
+        elif self._transmission.open and not (self._transmission.asking or self._writing_to_card):
+            if not self._someone_waits(now):
+                return False
+            self._ask(now)
+        else:
+            return False
+        return True
+
+    def _take_from(self, waiting: Waiting) -> bool:
+        """Whether that was a line; what is asked for only begins."""
         command, tags = waiting.take()
-        number = self._transmission.take(command, self._file_lines)
+        # An empty line stands for what is asked.
+        number = self._number(command) if command else self._transmission.next - 1
         for tag in tags:
-            self._tagged.append((number, tag))
+            if isinstance(tag, Asked):
+                self._asked = tag
+            else:
+                self._tagged.append((number, tag))
+        return bool(command)
+
+    def _number(self, command: bytes) -> int:
+        number = self._transmission.take(command, self._file_lines)
         if command.startswith(b"M2"):
             if command.startswith(b"M28 "):
                 self._writing_to_card = True  # what is sent now goes into a file: send nothing of our own
             elif command.startswith(b"M29"):
                 self._writing_to_card = False
+        return number
 
     def _someone_waits(self, now: float) -> bool:
         """Whether it is time to ask if all lines arrived."""
@@ -314,6 +361,8 @@ class Session:
         if self.on_line is not None:
             self.on_line(False, text)
         heard = parse_reply(text)
+        if self._asked is not None:
+            self._asked.overhear(text, heard, self._transmission.acknowledged)
         if self._stage is _Stage.BOOTING:
             self._hear_boot(heard)
         if len(heard) == 2 and isinstance(heard[0], Ok) and isinstance(heard[1], TemperaturesReported):
@@ -408,6 +457,8 @@ class Session:
         if self._firmware_asked is not None and transmission.acknowledged >= self._firmware_asked:
             self._firmware_asked = None
             self._greet(replies)
+        if self._asked is not None and self._asked.answered(transmission.sure):
+            self._asked = None
         while self._tagged and self._tagged[0][0] <= transmission.confirmed:
             replies.append(CommandsDone(self._tagged.popleft()[1]))
         if transmission.damaged and not self._damage_told:

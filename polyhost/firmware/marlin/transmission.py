@@ -155,9 +155,14 @@ class Transmission:
         """When nothing happened for long enough to ask whether all arrived."""
         return self._moved_at + _LULL_S
 
+    @property
+    def sure(self) -> int:
+        """The number of the last line that is taken; in doubt, of the last confirmed."""
+        return self.confirmed if self._doubt_since != _NEVER else max(self.acknowledged, self.confirmed)
+
     def mark_reached(self) -> int:
-        """The mark of the last line that is taken; in doubt, of the last confirmed."""
-        sure = self.confirmed if self._doubt_since != _NEVER else max(self.acknowledged, self.confirmed)
+        """The mark of that line."""
+        sure = self.sure
         return self._marks[sure & _SLOT] if sure >= 0 else 0
 
     # Lines out.
