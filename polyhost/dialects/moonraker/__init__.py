@@ -27,6 +27,7 @@ from polyhost.dialects.moonraker import (
     database,
     directories,
     downloads,
+    extensions,
     files,
     history,
     job_queue,
@@ -72,6 +73,7 @@ RESOURCES: Final = (
     gcode.resource,
     prints.resource,
     announcements.resource,
+    extensions.resource,
 )
 RPC: Final = Rpc(methods_of(RESOURCES))
 

@@ -108,15 +108,15 @@ class Connections:
             if key is not None and key.ends_at is not None and key.ends_at <= now:
                 connection.review(accounts)
 
-    def tell(self, told: Iterable[Notification]) -> None:
-        """Tell those whom it concerns; returns at once, whoever is slow."""
+    def tell(self, told: Iterable[Notification], *, but: Connection | None = None) -> None:
+        """Tell those whom it concerns, except `but`; returns at once, whoever is slow."""
         if not self._open:
             return
         for one in told:
             modern: Frame | None = None
             early: Frame | None = None
             for connection in self.of(one.printer):
-                if not connection.may(one.needs):
+                if connection is but or not connection.may(one.needs):
                     continue
                 if connection.edition is Edition.EARLY:
                     if not one.modern_only:

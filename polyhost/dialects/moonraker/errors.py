@@ -4,7 +4,7 @@ Upstream: docs/external_api/introduction.md; specification, 1.3 and 1.6.  Beside
 HTTP's, as positive numbers.
 """
 
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 
@@ -31,9 +31,18 @@ UNAUTHORIZED: Final = "Unauthorized"
 _KEPT_BY_EARLY: Final = frozenset({401, 404})
 
 
+class AgentFailed(PolyhostError):
+    """An agent that was asked answered with an error, which is `data`, or not at all."""
+
+    def __init__(self, message: str, data: Any = msgspec.UNSET) -> None:
+        super().__init__(message)
+        self.data = data
+
+
 class ErrorWords(msgspec.Struct):
     code: int
     message: str
+    data: Any = msgspec.UNSET
 
 
 class ErrorBody(msgspec.Struct):
@@ -41,7 +50,11 @@ class ErrorBody(msgspec.Struct):
 
 
 def _body(error: PolyhostError) -> ErrorBody:
-    return ErrorBody(ErrorWords(ERRORS.status(error), words_of(error)))
+    return ErrorBody(ErrorWords(ERRORS.status(error), words_of(error), _data_of(error)))
+
+
+def _data_of(error: PolyhostError) -> Any:
+    return error.data if isinstance(error, AgentFailed) else msgspec.UNSET
 
 
 ERRORS: Final = ErrorTable(
@@ -55,6 +68,7 @@ ERRORS: Final = ErrorTable(
         NotIntact: 422,
         MachineFault: 400,
         CommandFailed: 400,
+        AgentFailed: 424,
     },
 )
 
@@ -80,4 +94,4 @@ def rpc_error_of(error: PolyhostError) -> ErrorWords:
         return ErrorWords(INVALID_PARAMS, words)
     if isinstance(error, NotFound):
         return ErrorWords(METHOD_NOT_FOUND, words)
-    return ErrorWords(ERRORS.status(error), words)
+    return ErrorWords(ERRORS.status(error), words, _data_of(error))

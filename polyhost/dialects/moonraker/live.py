@@ -4,6 +4,7 @@ import asyncio
 from typing import Final
 
 from polyhost.core.events import LoggedOut, RightsChanged
+from polyhost.dialects.moonraker.agents import Agents
 from polyhost.dialects.moonraker.connections import Connections
 from polyhost.dialects.moonraker.feeds import Feeds
 from polyhost.dialects.moonraker.filelist import FileNews
@@ -21,6 +22,7 @@ class Live:
     def __init__(self, host: Host, resources: tuple[Resource, ...]) -> None:
         self.host = host
         self.connections = Connections()
+        self.agents = Agents(self.connections)
         self.feeds = Feeds(host, self.connections)
         self.gcode = GcodeStore(host, self.connections)
         self.warnings: tuple[str, ...] = ()  # what front ends show of this server, above everything

@@ -11,6 +11,7 @@ import msgspec
 
 from polyhost.core.errors import Malformed, NotKnown
 from polyhost.core.user import Caller
+from polyhost.dialects.moonraker.agents import AGENT, Agents, is_answer
 from polyhost.dialects.moonraker.connections import Client, Connection
 from polyhost.dialects.moonraker.live import Live
 from polyhost.dialects.moonraker.request import MAX_BODY, Request, edition_of
@@ -35,9 +36,12 @@ def speaker(rpc: Rpc) -> SocketHandler:
 
     async def speak(call: Call, socket: Socket) -> None:
         socket.expect_requests()
-        connections = call.part(Live).connections
-        with connections.opened(call, socket, edition_of(call)) as connection:
-            await _answer_all(connection, rpc)
+        live = call.part(Live)
+        with live.connections.opened(call, socket, edition_of(call)) as connection:
+            try:
+                await _answer_all(connection, rpc, live.agents)
+            finally:
+                live.agents.remove(connection)
 
     return speak
 
@@ -60,7 +64,7 @@ def transports(rpc: Rpc) -> Routes:
     return routes
 
 
-async def _answer_all(connection: Connection, rpc: Rpc) -> None:
+async def _answer_all(connection: Connection, rpc: Rpc, agents: Agents) -> None:
     """Answer what the client asks until it goes: in its order, but nothing waits behind what takes long."""
 
     def request_for(arguments: Mapping[str, Any]) -> Request:
@@ -81,7 +85,9 @@ async def _answer_all(connection: Connection, rpc: Rpc) -> None:
         heard = 0
         async for message in connection.socket:
             said = rpc.read(message)
-            if not rpc.waits(said):
+            if is_answer(said):
+                agents.hear(connection, said)
+            elif not rpc.waits(said):
                 await answer(said)
             elif len(waiting) >= MAX_WAITING:
                 # Nobody waits for a place: behind this message there may be an emergency stop.
@@ -121,7 +127,12 @@ async def identify(request: Request) -> dict[str, int]:
         if caller.is_guest:
             raise NotKnown("the token or the key is wrong")
         connection.become(caller)
+    agents = request.call.part(Live).agents
+    if kind == AGENT:
+        agents.check(connection, said.client_name)
     connection.client = Client(said.client_name, said.version, kind, said.url)
+    if kind == AGENT:
+        agents.add(connection)
     return {"connection_id": connection.id}
 
 
