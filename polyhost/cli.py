@@ -2,7 +2,7 @@
 
 import typer
 
-from polyhost.commands import accounts, demo, doctor, init, library, printers, runs, serve, version, webcams
+from polyhost.commands import accounts, demo, doctor, init, library, printers, queue, runs, serve, version, webcams
 from polyhost.commands.client import by_itself, over_host
 
 app = typer.Typer(
@@ -40,6 +40,15 @@ over_host(_printers, "temp", printers.temp)
 over_host(_printers, "answer", printers.answer)
 over_host(_printers, "stop", printers.stop)
 app.add_typer(_printers, name="printers")
+
+_queue = typer.Typer(help="What a printer prints next.", no_args_is_help=True)
+over_host(_queue, "list", queue.list_)
+over_host(_queue, "add", queue.add)
+over_host(_queue, "remove", queue.remove)
+over_host(_queue, "first", queue.first)
+over_host(_queue, "start", queue.start)
+over_host(_queue, "pause", queue.pause)
+app.add_typer(_queue, name="queue")
 
 _webcams = typer.Typer(help="The cameras that look at a printer.", no_args_is_help=True)
 over_host(_webcams, "list", webcams.list_)

@@ -111,6 +111,20 @@ class PlanView(msgspec.Struct, frozen=True):
     start_byte: int = 0
 
 
+class JobView(msgspec.Struct, frozen=True):
+    id: str
+    path: str
+    by: str = ""
+    added_at: float = 0.0
+
+
+class QueueView(msgspec.Struct, frozen=True):
+    printer: str
+    state: str
+    reason: str = ""
+    jobs: tuple[JobView, ...] = ()
+
+
 class SerialLogView(msgspec.Struct):
     enabled: bool
     log: str

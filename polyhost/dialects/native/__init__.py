@@ -6,12 +6,12 @@ without a key, as the administrator.
 
 from typing import Final
 
-from polyhost.dialects.native import accounts, files, host, printers, runs, settings, webcams
+from polyhost.dialects.native import accounts, files, host, printers, queue, runs, settings, webcams
 from polyhost.dialects.native.errors import ERRORS
 from polyhost.web.routes import Dialect, Routes
 
 _routes = Routes()
 _routes.include(host.routes, printers.routes, settings.routes, files.routes, runs.routes)
-_routes.include(accounts.routes, webcams.routes)
+_routes.include(accounts.routes, webcams.routes, queue.routes)
 
 DIALECT: Final = Dialect("native", _routes, ERRORS, ("/native/",))
