@@ -142,7 +142,16 @@ ODD = (
     '{"command": "jog", "x": {}}',
     '{"path": {}, "name": []}',
 )
-WITHOUT_BODY = ("/settings/apikey", "/stop", "/api/logout", "/pause", "/run/resume", "/cancel", "disconnect")
+WITHOUT_BODY = (
+    "/settings/apikey",
+    "/stop",
+    "/api/logout",
+    "/pause",
+    "/run/resume",
+    "/queue/start",
+    "/cancel",
+    "disconnect",
+)
 
 
 @pytest.mark.parametrize("body", ODD)
