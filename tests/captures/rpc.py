@@ -34,6 +34,7 @@ class Conversation:
         self._numbers = itertools.count(1)
         self._answers: dict[Any, asyncio.Future[Any]] = {}
         self._unasked: list[dict[str, Any]] = []
+        self._passed: list[dict[str, Any]] = []  # of those that nobody waited for, the newest
         self._more = asyncio.Condition()
         self._listening = asyncio.create_task(self._listen())
 
@@ -90,11 +91,19 @@ class Conversation:
                         continue
                     if said["method"] in names or said["method"] not in AS_TIME_GOES:
                         found.append([said["method"], *said.get("params", [])])
+                    else:
+                        self._passed = [*self._passed[-99:], said]
                     if said["method"] == waiting[0]:
                         del waiting[0]
         except TimeoutError:
             found.append(["<silence>", *waiting])
         return found
+
+    def take(self, name: str) -> list[list[Any]]:
+        """The params of what came under this name so far."""
+        taken = [said["params"] for said in self._passed if said["method"] == name]
+        self._passed = [said for said in self._passed if said["method"] != name]
+        return taken
 
     async def close(self) -> None:
         await self._socket.close()

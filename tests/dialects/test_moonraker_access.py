@@ -231,7 +231,8 @@ async def test_identify_shows_who_it_is(ready: Hosted) -> None:
         for wrong in ({"api_key": "wrong"}, {"access_token": "wrong"}, {"access_token": tokens.refresh}):
             async with opened(served) as socket:
                 assert await socket.ask("server.connection.identify", **who, **wrong) == UNAUTHORIZED
-                assert "connection_id" in await socket.ask("server.connection.identify", **who)
+                assert await socket.ask("server.connection.identify", **who) == UNAUTHORIZED
+                assert await socket.ask("server.websocket.id") == UNAUTHORIZED
         for right, name in (
             ({"api_key": ready.keys[Role.VIEWER]}, "_API_KEY_USER_"),
             ({"access_token": tokens.access}, "oz"),

@@ -88,11 +88,13 @@ async def test_a_websocket_opens_for_everybody_and_owes_who_it_is(one: Hosted) -
             assert json.loads(await stranger.recv())["error"] == {"code": -32602, "message": "Unauthorized"}
             who = {"client_name": "x", "version": "1", "type": "web", "url": "http://x"}
             await stranger.send(json.dumps(asked("server.connection.identify", who)))
-            assert json.loads(await stranger.recv())["result"] == {"connection_id": 1}
-            await stranger.send(json.dumps(asked("server.connection.identify", who)))
-            assert json.loads(await stranger.recv())["error"]["code"] == 400
+            assert json.loads(await stranger.recv())["error"] == {"code": -32602, "message": "Unauthorized"}
         headers = {"X-Api-Key": one.keys[Role.VIEWER]}
         async with websockets.connect(f"{served.sockets}/websocket", additional_headers=headers) as client:
+            await client.send(json.dumps(asked("server.connection.identify", who)))
+            assert json.loads(await client.recv())["result"] == {"connection_id": 2}
+            await client.send(json.dumps(asked("server.connection.identify", who)))
+            assert json.loads(await client.recv())["error"]["code"] == 400
             await client.send(json.dumps(asked("server.websocket.id")).encode())
             answer = await client.recv()
             assert isinstance(answer, str)

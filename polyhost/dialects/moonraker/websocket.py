@@ -10,7 +10,7 @@ from typing import Any, Final
 import msgspec
 
 from polyhost.core.errors import Malformed, NotKnown
-from polyhost.core.user import Caller
+from polyhost.core.user import Caller, Permission
 from polyhost.dialects.moonraker.agents import AGENT, Agents, is_answer
 from polyhost.dialects.moonraker.connections import Client, Connection
 from polyhost.dialects.moonraker.live import Live
@@ -123,9 +123,9 @@ async def identify(request: Request) -> dict[str, int]:
     if kind not in TYPES:
         raise Malformed(f"Invalid Client Type: {said.type}; there are {', '.join(sorted(TYPES))}")
     caller = _shown(request.host.accounts, said)
+    if (caller or connection.call.caller).is_guest:
+        raise NotKnown("the token or the key is wrong, or there is none")  # by which front ends know to ask for a login
     if caller is not None:
-        if caller.is_guest:
-            raise NotKnown("the token or the key is wrong")
         connection.become(caller)
     agents = request.call.part(Live).agents
     if kind == AGENT:
@@ -145,7 +145,7 @@ def _shown(accounts: Accounts, said: Identify) -> Caller | None:
     return None
 
 
-@resource.method("server.websocket.id", open_door=True, socket_only=True)
+@resource.method("server.websocket.id", needs=Permission.LOOK, socket_only=True)
 async def websocket_id(request: Request) -> dict[str, int]:
     return {"websocket_id": connection_of(request).id}
 
