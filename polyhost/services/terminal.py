@@ -60,13 +60,20 @@ class Terminal:
         return tuple(said)
 
     async def call(
-        self, p: Printer, script: str, parameters: Mapping[str, object], context: Mapping[str, object], by: Caller
+        self,
+        p: Printer,
+        script: str,
+        parameters: Mapping[str, object],
+        context: Mapping[str, object],
+        by: Caller,
+        *,
+        until_done: bool = False,
     ) -> None:
         """Send what the script of that name comes to now; `NotFound` when there is none such."""
         by.require(Permission.CONTROL, p.slug)
         lines = await self._scripts.called(p, script, parameters, context)
         if lines:
-            await self.send(p, lines, by)
+            await self.send(p, lines, by, until_done=until_done)
 
     async def _flush(self, p: Printer, waiting: list[str], by: Caller, until_done: bool) -> tuple[str, ...]:
         if not waiting:

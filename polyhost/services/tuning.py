@@ -3,10 +3,12 @@
 Modes are kept by name, for each printer, until it is removed or the host ends.
 """
 
+import re
+from dataclasses import dataclass
 from typing import Final
 from weakref import WeakKeyDictionary
 
-from polyhost.core.errors import Malformed
+from polyhost.core.errors import MachineFault, Malformed
 from polyhost.core.user import Caller, Permission
 from polyhost.gcode.modal import ModalState
 from polyhost.services.commands import number
@@ -16,11 +18,23 @@ from polyhost.services.steering import Steering
 MAX_ASIDE: Final = 32
 MAX_NAME: Final = 64
 MAX_BABYSTEP_MM: Final = 10.0
+_NUMBER: Final = r"(-?(?:\d+\.?\d*|\.\d+))"
+_PROBE: Final = re.compile(rf"(?:M851\b[^;]*?\bZ|Probe (?:Z )?Offset:?\s[^;]*?Z?:?) *{_NUMBER}\s*(?:;.*)?$")
+_HOME: Final = re.compile(rf"M206\b[^;]*?\bZ *{_NUMBER}")
+
+
+@dataclass(slots=True)
+class Kept:
+    """How much of the babysteps (mm) the machine's own offsets have, and how many lines it had been sent then."""
+
+    mm: float = 0.0
+    lines_sent: int = 0
 
 
 class Tuning:
     def __init__(self, steering: Steering) -> None:
         self._steering = steering
+        self._kept: WeakKeyDictionary[Printer, Kept] = WeakKeyDictionary()
         self._aside: WeakKeyDictionary[Printer, dict[str, ModalState]] = WeakKeyDictionary()
 
     def put_aside(self, p: Printer, name: str, modes: ModalState) -> None:
@@ -50,3 +64,30 @@ class Tuning:
             raise Malformed(f"the nozzle is moved by at most {MAX_BABYSTEP_MM:g} mm at once, not {mm:g}")
         if (words := number(mm)) != "0":
             await self._steering.send(p, [f"M290 P0 Z{words}"], by)
+
+    async def keep_in_probe(self, p: Printer, by: Caller) -> float:
+        """Add the babysteps to the probe's offset (mm), which is returned; doing so again adds nothing."""
+        now = await self._asked(p, "M851", _PROBE, by)
+        return await self._keep(p, "M851", now, 1, by)
+
+    async def keep_at_endstop(self, p: Printer, by: Caller) -> float:
+        """The same for a machine that homes Z to a switch: a lower nozzle makes its place at the switch higher."""
+        now = await self._asked(p, "M206", _HOME, by)
+        return await self._keep(p, "M206", now, -1, by)
+
+    async def _asked(self, p: Printer, command: str, found_by: re.Pattern[str], by: Caller) -> float:
+        said = await self._steering.send(p, [command], by, until_done=True)
+        for line in said:
+            if (found := found_by.search(line)) is not None:
+                return float(found[1])
+        raise MachineFault(f"{p.slug} does not say its offset (M503 would show it as {command}); set it by {command} Z")
+
+    async def _keep(self, p: Printer, command: str, now: float, sign: int, by: Caller) -> float:
+        kept = self._kept.get(p, Kept())
+        if p.snapshot.lines_sent < kept.lines_sent:  # the link was opened again: babysteps count from there
+            kept = Kept()
+        wanted = now + sign * (p.snapshot.z_offset - kept.mm)
+        if abs(wanted - now) > 1e-6:
+            await self._steering.send(p, [f"{command} Z{number(wanted)}"], by, until_done=True)
+        self._kept[p] = Kept(p.snapshot.z_offset, p.snapshot.lines_sent)
+        return wanted

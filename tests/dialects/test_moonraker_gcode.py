@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from polyhost.config import Printer as PrinterSettings
 from polyhost.core.errors import Malformed
+from polyhost.core.file import Analysis, LayerIndex, NamedObject
 from polyhost.core.job import RunState
 from polyhost.core.printer import (
     Firmware,
@@ -145,7 +146,6 @@ def test_parameters_come_back_as_they_were_quoted(values: dict[str, str]) -> Non
         ("BED_MESH_CLEAR", ["M420 S0"]),
         ("BED_MESH_PROFILE LOAD=default", ["M420 S1 V"]),
         ("BED_MESH_PROFILE SAVE=default", ["M500"]),
-        ("QUERY_ENDSTOPS", ["M119"]),
         ("QUERY_PROBE", ["M119"]),
         ("PROBE", ["G30"]),
         ("SAVE_CONFIG", ["M500"]),
@@ -456,6 +456,110 @@ async def test_several_extruders_have_their_names(tmp_path: Path) -> None:
         assert await run(one, script) == (200, "ok")
         assert one.machine.sent == ["T1", "T1", "M104 T1 S200", "M141 S50"]
         assert {"T0", "T1"} <= set(names_of(one.host.printers.default()))
+
+
+async def test_a_word_that_the_firmware_does_not_know_is_told_and_the_script_goes_on(one: Hosted) -> None:
+    """As a live one: 200, and a line at the console."""
+    one.machine.unknown = {"NOSUCH", "FROB"}
+    assert await run(one, "G28\nNOSUCH now\nG1 X5\nFROB\nM84") == (200, "ok")
+    assert one.machine.sent == ["G28", "NOSUCH now", "G1 X5", "FROB", "M84"]
+    assert await console(one) == ['// Unknown command:"NOSUCH"', '// Unknown command:"FROB"']
+
+
+async def test_a_command_whose_line_the_firmware_does_not_know_is_not_possible(one: Hosted) -> None:
+    one.machine.unknown = {"M701"}
+    words = "LOAD_FILAMENT is not possible on one: its firmware has no M701"
+    assert await run(one, "LOAD_FILAMENT\nM117 loaded") == (400, words)
+    assert one.machine.sent == ["M701"]
+
+
+async def test_what_was_wrong_is_told_at_the_console(one: Hosted) -> None:
+    assert (await run(one, "T5"))[0] == 400
+    assert await console(one) == ["!! there is no tool 5: the profile has 1"]
+
+
+async def test_temperatures_are_told_to_who_asks_for_them(one: Hosted) -> None:
+    one.machine.answers = {"M105": ["T:20.5 /0.0 B:20.0 /0.0 @:0"], "M115": ["FIRMWARE_NAME:x"]}
+    assert await run(one, "M105\nM115") == (200, "ok")
+    assert await console(one) == ["T:20.5 /0.0 B:20.0 /0.0 @:0"]
+
+
+@pytest.mark.parametrize(
+    ("asked", "answer", "script", "told", "says"),
+    [
+        ("M851", "echo:M851 X-10.00 Y5.00 Z-1.20 ; (mm)", "Z_OFFSET_APPLY_PROBE", "M851 Z-1.3", "-1.300"),
+        ("M851", "M851 Z-0.5", "Z_OFFSET_APPLY_PROBE", "M851 Z-0.6", "-0.600"),
+        ("M851", "Probe Z Offset: -0.5", "Z_OFFSET_APPLY_PROBE", "M851 Z-0.6", "-0.600"),
+        ("M851", "echo:Probe Offset X0.00 Y0.00 Z-0.50", "Z_OFFSET_APPLY_PROBE", "M851 Z-0.6", "-0.600"),
+        ("M206", "echo:  M206 X0.00 Y0.00 Z0.20", "Z_OFFSET_APPLY_ENDSTOP", "M206 Z0.3", "0.300"),
+    ],
+)
+async def test_babysteps_become_the_machine_s_own_offset_once(
+    one: Hosted, asked: str, answer: str, script: str, told: str, says: str
+) -> None:
+    one.machine.say(firmware=MARLIN, z_offset=-0.1, lines_sent=10)
+    one.machine.answers = {asked: [answer]}
+    assert await run(one, script) == (200, "ok")
+    assert one.machine.sent == [asked, told]
+    assert says in (await console(one))[-1]
+    new = f"{asked} X0.00 Y0.00 Z{told.partition('Z')[2]}"
+    one.machine.answers = {asked: [new]}
+    assert await run(one, script) == (200, "ok")
+    assert one.machine.sent == [asked, told, asked]
+    one.machine.say(z_offset=-0.3, lines_sent=3)  # the machine began anew, and was moved again
+    assert await run(one, script) == (200, "ok")
+    assert len(one.machine.sent) == 5
+
+
+async def test_a_machine_that_does_not_say_its_offset_is_not_guessed_at(one: Hosted) -> None:
+    one.machine.say(firmware=MARLIN, z_offset=-0.1)
+    status, words = await run(one, "Z_OFFSET_APPLY_PROBE")
+    assert (status, one.machine.sent) == (400, ["M851"])
+    assert "M851" in words
+
+
+M119 = [
+    "Reporting endstop status",
+    "x_min: open",
+    "x_max: TRIGGERED",
+    "y_min: open",
+    "z_probe: TRIGGERED",
+    "filament: open",
+]
+
+
+async def test_endstops_are_asked_for(one: Hosted) -> None:
+    one.machine.answers = {"M119": M119}
+    said = {"x": "TRIGGERED", "y": "open", "z_probe": "TRIGGERED"}
+    async with one.client(role=Role.OPERATOR) as client:
+        assert (await client.get("/printer/query_endstops/status")).json() == {"result": said}
+    one.machine.answers = {"M119": ["z_min: TRIGGERED"]}
+    assert await run(one, "QUERY_ENDSTOPS") == (200, "ok")
+    async with one.client(role=Role.VIEWER) as client:
+        seen = (await client.get("/printer/objects/query?query_endstops")).json()["result"]["status"]
+    assert seen["query_endstops"] == {"last_query": {"z": True}}
+
+
+async def test_an_object_is_left_out_of_what_is_printed(one: Hosted, monkeypatch: pytest.MonkeyPatch) -> None:
+    await one.put("a.gcode")
+    there = (NamedObject("Cube 1.stl", 0, 0, 9, 9, ((0, 10),)), NamedObject("ring", 20, 20, 29, 29, ((10, 10_000),)))
+    analysis = Analysis(1.0, 1, 1, {}, None, None, LayerIndex((0,), (0.2,), (0.0,), 1.0), objects=there)
+
+    async def analysed(path: str) -> Analysis:
+        return analysis
+
+    monkeypatch.setattr(one.host.files, "analysis", analysed)
+    assert (await run(one, "EXCLUDE_OBJECT NAME=RING"))[0] == 400
+    assert await run(one, "SDCARD_PRINT_FILE FILENAME=a.gcode\nEXCLUDE_OBJECT NAME=cube_1_stl") == (200, "ok")
+    live = one.machine.snapshot.run
+    assert live is not None
+    assert live.excluded == ("Cube 1.stl",)
+    status, words = await run(one, "EXCLUDE_OBJECT NAME=hat")
+    assert (status, words) == (400, "There is no object HAT in what is printed; there are: CUBE_1_STL, RING")
+    one.machine.say(run=msgspec.structs.replace(live, file_bytes=50))
+    assert await run(one, "EXCLUDE_OBJECT CURRENT=1\nEXCLUDE_OBJECT") == (200, "ok")
+    assert (await console(one))[-1] == "// Excluded objects: CUBE_1_STL RING"
+    assert (await run(one, "EXCLUDE_OBJECT RESET=1"))[0] == 400
 
 
 def test_every_command_says_what_becomes_of_it() -> None:

@@ -1,4 +1,4 @@
-"""``/printer/print/…``, the emergency stop, and restarts.
+"""``/printer/print/…``, the emergency stop, restarts, endstops.
 
 Upstream: docs/external_api/printer.md; specification, 2.2.
 """
@@ -6,7 +6,8 @@ Upstream: docs/external_api/printer.md; specification, 2.2.
 import msgspec
 
 from polyhost.core.user import Permission
-from polyhost.dialects.moonraker.gcode import printing, upkeep
+from polyhost.dialects.moonraker.gcode import bed, printing, upkeep
+from polyhost.dialects.moonraker.live import Live
 from polyhost.dialects.moonraker.request import Request
 from polyhost.dialects.moonraker.resource import OK, Resource
 
@@ -46,6 +47,15 @@ async def emergency_stop(request: Request) -> str:
     """Never waits behind a script: those are answered on the side."""
     await request.host.steering.emergency_stop(request.printer, request.caller)
     return OK
+
+
+@resource.get("/printer/query_endstops/status", needs=Permission.CONTROL, waits=True)
+async def query_endstops(request: Request) -> dict[str, str]:
+    """It is a question to the machine, so who may only look cannot ask it."""
+    p = request.printer
+    found = await bed.endstops_of(request.host, p, request.caller)
+    request.call.part(Live).feeds.synthesised(p).told.endstops = found
+    return found
 
 
 @resource.post("/printer/restart", needs=Permission.CONNECT, waits=True)

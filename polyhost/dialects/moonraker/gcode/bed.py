@@ -1,8 +1,13 @@
 """The bed: probing, endstops, meshes.  Marlin keeps one mesh, in its own memory."""
 
+import re
+from typing import Final
+
 from polyhost.core.errors import Malformed
+from polyhost.core.user import Caller
 from polyhost.dialects.moonraker.gcode.grammar import Parameters
-from polyhost.dialects.moonraker.gcode.table import Lines, Table
+from polyhost.dialects.moonraker.gcode.table import Doing, Lines, Step, Table
+from polyhost.services.host import Host
 from polyhost.services.printer import Printer
 
 table = Table()
@@ -54,9 +59,25 @@ def output(said: Parameters, p: Printer) -> Lines:
     return ["M420 V"]
 
 
+_ENDSTOP: Final = re.compile(r"(?:echo:\s*)?(\w+?)(?:_(?:min|max))?:\s*(open|TRIGGERED)", re.IGNORECASE)
+
+
+async def endstops_of(host: Host, p: Printer, by: Caller) -> dict[str, str]:
+    """What the machine says of each endstop now, in Klipper's words; of two of one axis, whichever is touched."""
+    found: dict[str, str] = {}
+    for line in await host.terminal.send(p, ["M119"], by, until_done=True):
+        if (said := _ENDSTOP.fullmatch(line.strip())) is not None:
+            touched = said[2].lower() == "triggered" or found.get(said[1]) == "TRIGGERED"
+            found[said[1].lower()] = "TRIGGERED" if touched else "open"
+    return found
+
+
 @table.command("QUERY_ENDSTOPS", help="Report on the status of each endstop", marlin="`M119`")
-def endstops(said: Parameters, p: Printer) -> Lines:
-    return ["M119"]
+def endstops(said: Parameters, p: Printer) -> Step:
+    async def ask(doing: Doing) -> None:
+        doing.shown.told.endstops = await endstops_of(doing.host, p, doing.by)
+
+    return ask
 
 
 @table.command("QUERY_PROBE", help="Return the status of the z-probe", marlin="`M119`", needs="Z_PROBE")

@@ -5,7 +5,7 @@ Lines of Marlin that follow each other are sent together, so that nothing comes 
 
 import re
 from collections.abc import Callable, Sequence
-from typing import Final
+from typing import Final, NamedTuple
 
 from polyhost.core.errors import MachineFault, Malformed, NotFound
 from polyhost.core.user import Caller, Permission
@@ -13,6 +13,7 @@ from polyhost.dialects.moonraker.gcode import talk, upkeep
 from polyhost.dialects.moonraker.gcode.grammar import Command, commands_of
 from polyhost.dialects.moonraker.gcode.motion import modes_of
 from polyhost.dialects.moonraker.gcode.registry import COMMANDS, HELP, help_of, macros_of
+from polyhost.dialects.moonraker.gcode.store import is_noise
 from polyhost.dialects.moonraker.gcode.table import Between, Do, Doing, Step
 from polyhost.dialects.moonraker.objects.synthesised import Synthesised
 from polyhost.gcode.vetting import refusal_of
@@ -23,6 +24,7 @@ from polyhost.services.printer import Printer
 _FOR_MARLIN: Final = re.compile(r"(?:[AE][01]|P\d)(?:\s|$)", re.IGNORECASE)
 """How Marlin's own ``M118`` begins when it is not for people."""
 _ANSWER: Final = re.compile(r"S\s*(\d{1,3})", re.IGNORECASE)
+_TEMPERATURES: Final = "M105"
 _UNKNOWN: Final = re.compile(r"(?:echo:\s*)?Unknown command:\s*(.*)", re.IGNORECASE)
 
 
@@ -43,8 +45,8 @@ async def carry_out(
     if not steps:
         return
     doing = Doing(host, p, by, say, shown, modes_of(p))
-    pending: list[str] = []
-    for step in steps:
+    pending: list[_Line] = []
+    for command, step in zip(commands, steps, strict=True):
         if isinstance(step, Between):
             lines = step.lines(doing)
         elif callable(step):
@@ -55,24 +57,45 @@ async def carry_out(
         else:
             lines = step
         doing.modes.advance(line.encode() for line in lines)
-        pending += lines
+        name = "" if lines == [command.line] else command.name
+        pending += (_Line(line, name) for line in lines)
     await _send(doing, pending)
 
 
-async def _send(doing: Doing, pending: list[str]) -> None:
-    if not pending:
-        return
-    lines = tuple(pending)
-    pending.clear()
-    try:
-        await doing.host.terminal.send(doing.p, lines, doing.by)
-    except MachineFault as fault:
-        unknown = _UNKNOWN.fullmatch(str(fault))
-        if unknown is None:
-            raise
-        # Klipper says so, and goes on with the script.
-        name = unknown[1].strip('" ').partition(" ")[0]
-        doing.remark(f'Unknown command:"{name}"')
+class _Line(NamedTuple):
+    """A line of Marlin; `name` is the command that it came of, if that is another."""
+
+    text: str
+    name: str
+
+
+async def _send(doing: Doing, pending: list[_Line]) -> None:
+    """Send what is `pending`, and wait until it is done.
+
+    As Klipper, who knows no word of it says so, and goes on with the rest.
+    """
+    while pending:
+        lines = list(pending)
+        pending.clear()
+        try:
+            said = await doing.ask(*(line.text for line in lines))
+            if any(line.text.upper().startswith(_TEMPERATURES) for line in lines):
+                for text in filter(is_noise, said):  # this time somebody asked for it
+                    doing.say(text)
+        except MachineFault as fault:
+            unknown = _UNKNOWN.fullmatch(str(fault))
+            if unknown is None:
+                raise
+            word = unknown[1].strip('" ').partition(" ")[0].upper()
+            at = next((n for n, line in enumerate(lines) if line.text.split()[0].upper() == word), None)
+            if at is None:
+                raise
+            if lines[at].name:
+                raise MachineFault(
+                    f"{lines[at].name} is not possible on {doing.p.slug}: its firmware has no {word}"
+                ) from fault
+            doing.remark(f'Unknown command:"{word}"')
+            pending += lines[at + 1 :]
 
 
 def _step_of(command: Command, p: Printer, macros: dict[str, str]) -> Step:
@@ -99,7 +122,7 @@ def _step_of(command: Command, p: Printer, macros: dict[str, str]) -> Step:
 
 
 def _judged(lines: Sequence[str], p: Printer) -> Sequence[str]:
-    checked = checked_commands(lines) if lines else ()
+    checked = list(checked_commands(lines)) if lines else []
     if why := refusal_of(checked, p.profile):
         raise Malformed(why)
     return checked
@@ -112,7 +135,7 @@ def _called(command: Command, script: str) -> Do:
 
     async def call(doing: Doing) -> None:
         try:
-            await doing.host.terminal.call(doing.p, script, parameters, {}, doing.by)
+            await doing.host.terminal.call(doing.p, script, parameters, {}, doing.by, until_done=True)
         except NotFound as gone:  # it was removed a moment ago
             raise Malformed(str(gone)) from gone
 

@@ -104,6 +104,33 @@ def set_offset(said: Parameters, p: Printer) -> Step:
 
 
 @table.command(
+    "Z_OFFSET_APPLY_PROBE",
+    help="Adjust the probe's z_offset",
+    marlin="`M851 Z` with the babysteps added; `SAVE_CONFIG` keeps it",
+    needs="Z_PROBE",
+)
+def apply_to_probe(said: Parameters, p: Printer) -> Step:
+    async def apply(doing: Doing) -> None:
+        z = await doing.host.tuning.keep_in_probe(p, doing.by)
+        doing.remark(f"probe: z_offset: {z:.3f}\nThe SAVE_CONFIG command will keep it in the printer's memory.")
+
+    return apply
+
+
+@table.command(
+    "Z_OFFSET_APPLY_ENDSTOP",
+    help="Adjust the z endstop_position",
+    marlin="`M206 Z` with the babysteps taken off; `SAVE_CONFIG` keeps it",
+)
+def apply_to_endstop(said: Parameters, p: Printer) -> Step:
+    async def apply(doing: Doing) -> None:
+        z = await doing.host.tuning.keep_at_endstop(p, doing.by)
+        doing.remark(f"stepper_z: position_endstop: {z:.3f}\nThe SAVE_CONFIG command will keep it.")
+
+    return apply
+
+
+@table.command(
     "SET_VELOCITY_LIMIT",
     help="Set printer velocity limits",
     marlin="`M203` X and Y, `M204`, and `M205` X and Y, or J where the machine has junction deviation",

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 import msgspec
 
-from polyhost.core.errors import Malformed
+from polyhost.core.errors import MachineFault, Malformed, PolyhostError
 from polyhost.core.user import Permission
 from polyhost.dialects.moonraker.gcode.interpreter import carry_out
 from polyhost.dialects.moonraker.gcode.registry import help_of, macros_of
@@ -34,7 +34,13 @@ async def script(request: Request) -> str:
     store = live.gcode
     store.commanded(p.slug, said)
     shown = live.feeds.synthesised(p)
-    await carry_out(request.host, p, said, lambda text: store.say(p.slug, text), shown, request.caller)
+    try:
+        await carry_out(request.host, p, said, lambda text: store.say(p.slug, text), shown, request.caller)
+    except MachineFault:
+        raise  # the console has it in the machine's own words
+    except PolyhostError as error:
+        store.say(p.slug, f"!! {error}")  # where a console's user looks for it
+        raise
     return OK
 
 

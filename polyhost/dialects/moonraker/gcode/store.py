@@ -91,6 +91,11 @@ class GcodeStore:
         self._said.setdefault(printer, deque(maxlen=KEPT)).append(said)
 
 
+def is_noise(text: str) -> bool:
+    """Whether machines say this all the time."""
+    return _NOISE.match(text.strip()) is not None
+
+
 def messages_of(lines: Iterable[ConsoleLine]) -> Iterator[tuple[float, str]]:
     """When, and what: lines of one batch are one message, but errors and what clients act on stand alone."""
     heard = (

@@ -27,6 +27,10 @@ class Doing:
     shown: Synthesised
     modes: ModalState
 
+    async def ask(self, *lines: str) -> tuple[str, ...]:
+        """What the machine said to these lines until it had done them."""
+        return await self.host.terminal.send(self.p, lines, self.by, until_done=True)
+
     def remark(self, text: str) -> None:
         """Tell everybody who looks at the console."""
         self.say("\n".join(f"// {line}" for line in text.split("\n")))

@@ -46,7 +46,7 @@ def answer_to_prompt(choice: int) -> Step:
 
     async def answer(doing: Doing) -> None:
         if doing.host.prompts.open_prompt(doing.p) is None:
-            await doing.host.terminal.send(doing.p, [f"M876 S{choice}"], doing.by)
+            await doing.ask(f"M876 S{choice}")
         else:
             await doing.host.prompts.answer(doing.p, choice, doing.by)
 

@@ -1,12 +1,15 @@
 """The machine itself: restarts, settings, sensors, lights, pins, objects to leave out."""
 
+from collections.abc import Mapping
 from typing import Final
 
 from polyhost.core.errors import Malformed, NotNow
+from polyhost.core.file import NamedObject
 from polyhost.core.printer import PrinterState
 from polyhost.core.user import Caller
 from polyhost.dialects.moonraker.gcode.grammar import Parameters
 from polyhost.dialects.moonraker.gcode.table import Doing, Lines, Step, Table
+from polyhost.dialects.moonraker.objects.excluding import by_shown_name
 from polyhost.services.host import Host
 from polyhost.services.printer import Printer
 
@@ -104,6 +107,41 @@ def pin(said: Parameters, p: Printer) -> Lines:
     if not name.isdecimal() or len(name) > 4:
         raise Malformed(f"The value '{name[:64]}' is not valid for PIN; Marlin's M42 knows pins by their numbers")
     return [f"M42 P{int(name)} S{round(said.number('VALUE', least=0.0, most=1.0) * 255)}"]
+
+
+@table.command(
+    "EXCLUDE_OBJECT",
+    help="Cancel moves inside a specified objects",
+    marlin="the host leaves out what is still to come of the object; `CURRENT=1` is the one being printed",
+)
+def exclude(said: Parameters, p: Printer) -> Step:
+    name, current, reset = said.text("NAME", "").upper(), said.whole("CURRENT", 0), said.whole("RESET", 0)
+
+    async def do(doing: Doing) -> None:
+        if reset:
+            raise Malformed("what is left out already cannot be put back; its lines were not sent")
+        shown = by_shown_name(await doing.host.objects.of(p))
+        if not name and not current:
+            left_out = p.snapshot.run.excluded if p.snapshot.run is not None else ()
+            doing.remark("Excluded objects: " + " ".join(there for there, one in shown.items() if one.name in left_out))
+            return
+        wanted = name or await _current(doing, shown)
+        if wanted not in shown:
+            raise Malformed(
+                f"There is no object {wanted[:64]} in what is printed; there are: {', '.join(shown) or 'none'}"
+            )
+        await doing.host.objects.exclude(p, [shown[wanted].name], doing.by)
+
+    return do
+
+
+async def _current(doing: Doing, shown: Mapping[str, NamedObject]) -> str:
+    run = doing.p.snapshot.run
+    at = run.file_bytes if run is not None else 0
+    for name, one in shown.items():
+        if any(begins <= at < ends for begins, ends in one.ranges):
+            return name
+    raise NotNow("There is no current object to cancel")
 
 
 @table.command(
