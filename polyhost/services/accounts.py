@@ -198,7 +198,7 @@ class Accounts:
         if by.name not in self._users or by.key is not None:
             raise Malformed("only a user who has logged in logs out")
         await unbroken(self._logins.end(by.name))
-        self._one_shots.end_all(lambda caller: caller.name == by.name and caller.key is None)
+        self._end_all(lambda caller: caller.name == by.name and bool(caller.login))
         self._bus.publish(LoggedOut(by.name))
 
     def one_shot(self, by: Caller, address: str) -> str:

@@ -50,8 +50,7 @@ class LocalConnection(asyncio.Protocol):
 
     # What the client sends
 
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # a stream's
         self._transport = transport
         self._made(self)
 

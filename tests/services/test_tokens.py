@@ -108,6 +108,17 @@ async def test_a_log_in_outlives_the_server(tmp_path: Path) -> None:
             world.accounts.refreshed(tokens.refresh, ISSUER)
 
 
+async def test_what_a_token_began_ends_with_its_log_in(ready: World) -> None:
+    """A session that was begun with one, or a one-shot token; those of a browser's own log-in go on."""
+    caller, _ = await ready.accounts.log_in_with_tokens("oz", PASSWORD, "10.0.0.1", ISSUER)
+    begun, own = ready.accounts.begin_session(caller), await ready.accounts.log_in("oz", PASSWORD, "10.0.0.1")
+    one_shot = ready.accounts.one_shot(caller, "10.0.0.1")
+    await ready.accounts.end_logins(caller)
+    assert ready.accounts.session(begun.id) is None
+    assert ready.accounts.session(own.id) == own
+    assert ready.accounts.caller_of_one_shot(one_shot, "10.0.0.1") is None
+
+
 async def test_logging_out_ends_every_log_in_of_that_user_and_nobody_elses(ready: World) -> None:
     here, one = await ready.accounts.log_in_with_tokens("oz", PASSWORD, "10.0.0.1", ISSUER)
     _, two = await ready.accounts.log_in_with_tokens("oz", PASSWORD, "10.0.0.2", ISSUER)

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import uvloop
 
 from polyhost.config import Printer
 from polyhost.web.own_sockets import END, MAX_PATH, OwnSockets
@@ -89,6 +90,22 @@ async def test_who_opens_it_needs_no_key_and_means_its_printer(one: Hosted, data
                 assert len((await client.answer(2))["result"]) == 32
     assert not path.exists()
     assert not path.parent.exists()
+
+
+def test_it_works_on_the_loop_that_hosts_run_on(data: Path, tmp_path: Path) -> None:
+    """Its transports are of classes of its own."""
+
+    async def asked() -> dict[str, Any]:
+        async with (
+            hosted(tmp_path) as one,
+            following(one, data) as sockets,
+            opened(sockets.path("one", NAME)) as client,
+        ):
+            client.ask("server.info")
+            return await client.answer()
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        assert runner.run(asked())["result"]["klippy_state"] == "ready"
 
 
 async def test_messages_come_however_the_bytes_are_cut(one: Hosted, data: Path) -> None:
