@@ -265,6 +265,8 @@ def _diagram(table: Mapping[Any, Mapping[Any, Any]], first: set[Any], last: set[
 
 def compat_page(dialect: Dialect) -> str:
     """Every route of a dialect, by the module that serves it; how it is proven, where there are captures."""
+    if dialect.name == "moonraker":
+        return moonraker_page(dialect)
     about = inspect.getdoc(sys.modules[f"polyhost.dialects.{dialect.name}"]) or ""
     parts = [_MADE, f"# {about.partition(chr(10))[0].rstrip('.')}\n", *_paragraphs(about)]
     proven = _proven() if dialect.name == "octoprint" else {}
@@ -284,11 +286,48 @@ def compat_page(dialect: Dialect) -> str:
             parts.append("| | | needs the right to | |\n| --- | --- | --- | --- |")
             parts += [_route(route) for route in routes]
         parts.append("")
-    if reasons:
-        parts.append("## Why answers differ\n")
-        parts += [f"{number}. {_code(reason)}" for number, reason in enumerate(reasons, 1)]
-        parts.append("")
+    parts += _numbered(reasons)
     return "\n".join(parts)
+
+
+def moonraker_page(dialect: Dialect) -> str:
+    """Every endpoint of Moonraker's, over HTTP and by its name for JSON-RPC, and how it is proven."""
+    from tests.captures.moonraker_proofs import entries
+
+    about = inspect.getdoc(sys.modules[f"polyhost.dialects.{dialect.name}"]) or ""
+    parts = [_MADE, f"# {about.partition(chr(10))[0].rstrip('.')}\n", *_paragraphs(about), _HOW_MOONRAKER_IS_PROVEN]
+    found = entries()
+    reasons = list(dict.fromkeys(reason for entry in found for reason in entry.proof.reasons))
+    modules = dict.fromkeys(entry.module for entry in found)
+    for module in modules:
+        words = inspect.getdoc(sys.modules[module]) or ""
+        parts.append(f"## {_code(words.partition(chr(10))[0].rstrip('.'))}\n")
+        parts.append(
+            "| | | JSON-RPC | needs the right to | proven by | differs |\n| --- | --- | --- | --- | --- | --- |"
+        )
+        for entry in (entry for entry in found if entry.module == module):
+            needs = "nothing" if entry.needs is None else entry.needs.value
+            path, method = (f"`{name}`" if name else "" for name in (entry.path, entry.method))
+            parts.append(f"| {entry.verb} | {path} | {method} | {needs} |{_proof(entry.proof, reasons)}")
+        parts.append("")
+    parts += _numbered(reasons)
+    return "\n".join(parts)
+
+
+def _numbered(reasons: list[str]) -> list[str]:
+    if not reasons:
+        return []
+    numbered = (f"{number}. {_code(reason)}" for number, reason in enumerate(reasons, 1))
+    return ["## Why answers differ\n", *numbered, ""]
+
+
+_HOW_MOONRAKER_IS_PROVEN = """How each endpoint is proven: *captures* are exchanges recorded from Moonraker 0.11.0, on
+a whole Klipper (`ready`, `without`, `afterprint`) and on a stand-in for it, that are asked of this host in every run of
+the tests (`tests/captures/moonraker/`, by the name of the file and their number); *clients* (moonraker-api) run in the
+tests as they are; of *front ends* (Mainsail, Fluidd, KlipperScreen) and *slicers and apps* the tests make the requests
+as their sources do, and compute from the answers what they show. Where there is none, the tests of our own are named.
+The numbers behind say why some of its answers are not the original's; they are explained at the end.
+"""
 
 
 _HOW_PROVEN = """How each route is proven: *captures* are exchanges recorded from OctoPrint 1.11.8 that are asked of
@@ -319,10 +358,14 @@ def _key(route: Route | SocketRoute) -> tuple[str, str]:
 
 def _proof(proof: Any, reasons: list[str]) -> str:
     shown = [f"{name} {count}" for name, count in proof.captures.items()] + proof.clients
-    shown += [f"apps {len(proof.apps)}"] if proof.apps else []
+    counted = all(app in _SENDERS for app in proof.apps)
+    shown += proof.apps if counted else [f"apps {len(proof.apps)}"]
     shown = shown or [f"`tests/dialects/{module}`" for module in proof.own]
     numbers = sorted(reasons.index(reason) + 1 for reason in proof.reasons)
     return f" {', '.join(shown)} | {', '.join(map(str, numbers))} |"
+
+
+_SENDERS = ("front ends", "slicers and apps")
 
 
 def _paragraphs(about: str) -> list[str]:

@@ -189,6 +189,8 @@ class Player:
         said = answer_of(answer, self.base, self._placeholders(), prints, self._words)
         if step.brief and isinstance(said.body, dict):
             said.body = {name: brief(value) for name, value in said.body.items()}
+        elif step.brief and isinstance(said.body, str):
+            said.body = re.sub(r"^<\d+ bytes>$", "<bytes>", said.body)
         return said
 
     def _placeholders(self) -> dict[str, str]:

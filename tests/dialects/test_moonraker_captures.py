@@ -7,6 +7,7 @@ in ``<name>.differs.json`` beside it, with the reason; what is said there and is
 import msgspec
 import pytest
 
+from tests.captures.moonraker_proofs import entries
 from tests.captures.playing import steps_of
 from tests.captures.recorded import MOONRAKER
 
@@ -15,3 +16,16 @@ from tests.captures.recorded import MOONRAKER
 def test_a_list_of_requests_is_recorded_as_it_stands(name: str) -> None:
     asked = [msgspec.structs.replace(step, answer=None) for step in MOONRAKER.capture(name).steps]
     assert asked == list(steps_of(MOONRAKER.list_of(name))), f"record {name} again"
+
+
+def test_no_endpoint_is_without_proof() -> None:
+    """A capture of the original's, a client of somebody else's, or at least tests of our own that name it."""
+    found = entries()
+    unproven = [
+        (entry.verb, entry.path, entry.method)
+        for entry in found
+        if not (entry.proof.captures or entry.proof.clients or entry.proof.apps or entry.proof.own)
+    ]
+    assert unproven == []
+    captured = sum(bool(entry.proof.captures) for entry in found)
+    assert captured > 0.6 * len(found), "most endpoints are compared with the original itself"

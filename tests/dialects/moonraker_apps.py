@@ -1,0 +1,1 @@
+"""What slicers and apps send to a Moonraker, as their sources do."""
