@@ -162,6 +162,7 @@ class App:
                         "serial logs": self.host.serial_logs.run,
                         "timelapses": self.host.timelapses.run,
                         "notices": self.host.notices.run,
+                        "spoolman": self.host.spoolman.run,
                         **{kind.__name__.lower(): part.run for kind, part in application.parts.items()},
                         "ports of printers": own_ports.run,
                         "sockets of printers": own_sockets.run,

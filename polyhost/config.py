@@ -9,6 +9,7 @@ import ipaddress
 import os
 import re
 import tomllib
+import urllib.parse
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Final, Literal
@@ -73,6 +74,7 @@ class Moonraker(_Section, frozen=True):
 
     edition: Literal["modern", "early"] = "modern"  # whose words count where those of today and of 2020 cannot agree
     queue_uploads: bool = False  # queue an upload that is to be printed while its printer prints something else
+    spoolman: str = ""  # the URL of the Spoolman that counts filament, such as "http://spoolman:7912"; "" is none
 
 
 class Scripts(_Section, frozen=True):
@@ -197,6 +199,7 @@ def read_config(path: Path) -> Config:
     try:
         check_access(config.access)
         check_commands(config.system, config.actions)
+        check_spoolman(config.moonraker.spoolman)
     except Malformed as error:
         raise Malformed(f"{path}: {error}") from error
     slugs = [printer.slug for printer in config.printers]
@@ -255,6 +258,19 @@ def check_commands(system: System, actions: Iterable[Action]) -> None:
             raise Malformed(f"{key}: a word of its command has a zero byte")
     if not 0 < system.time_limit_s <= MAX_COMMAND_S:
         raise Malformed(f"system.time_limit_s must be more than 0 and at most {MAX_COMMAND_S:g}")
+
+
+def check_spoolman(url: str) -> None:
+    """`Malformed` when `url` names no server."""
+    if not url:
+        return
+    try:
+        parts = urllib.parse.urlsplit(url)
+        names_one = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        names_one = False
+    if not names_one or parts.query or parts.fragment or not url.isascii() or not url.isprintable() or " " in url:
+        raise Malformed(f"moonraker.spoolman must be like http://host:7912, not {url!r}")
 
 
 def check_printer(printer: Printer) -> None:

@@ -131,3 +131,10 @@ def test_a_command_that_could_not_be_run_is_refused_at_the_start(tmp_path: Path,
     with pytest.raises(Malformed) as refused:
         read_config(written(tmp_path, text))
     assert why in str(refused.value)
+
+
+@pytest.mark.parametrize("url", ["spoolman:7912", "ftp://x", "http://", "http://x?y", "http://x y", "http://x:99999"])
+def test_a_spoolman_that_is_no_server_is_refused(tmp_path: Path, url: str) -> None:
+    (tmp_path / "config.toml").write_text(f'[moonraker]\nspoolman = "{url}"\n')
+    with pytest.raises(Malformed, match=r"moonraker\.spoolman must be like http://host:7912"):
+        read_config(tmp_path / "config.toml")

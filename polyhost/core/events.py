@@ -240,6 +240,19 @@ class NoticeWoke(_Event, frozen=True):
     notice: str
 
 
+class ActiveSpoolSet(_Event, frozen=True):
+    """A printer draws its filament from another spool of the owner's Spoolman; None is one that nobody counts."""
+
+    printer: str
+    spool_id: int | None
+
+
+class SpoolmanChanged(_Event, frozen=True):
+    """The owner's Spoolman answers again, or no more."""
+
+    connected: bool
+
+
 class ProfileChanged(_Event, frozen=True):
     """A printer profile was ``added``, ``modified`` or ``deleted``."""
 
@@ -369,6 +382,8 @@ Event = (
     | NoticesChanged
     | NoticeDismissed
     | NoticeWoke
+    | ActiveSpoolSet
+    | SpoolmanChanged
     | ProfileChanged
     | PictureAsked
     | PictureTaken

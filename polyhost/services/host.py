@@ -47,6 +47,7 @@ from polyhost.services.scripts import ScriptLibrary
 from polyhost.services.serial_log import SerialLogs
 from polyhost.services.settings import Settings
 from polyhost.services.snapshots import Fetcher
+from polyhost.services.spoolman import Spoolman
 from polyhost.services.steering import Steering
 from polyhost.services.system import System
 from polyhost.services.terminal import Terminal
@@ -103,6 +104,7 @@ class Host:
     serial_logs: SerialLogs
     probing: Probing
     webcams: Webcams
+    spoolman: Spoolman
     timelapses: Timelapses
     bus: Bus
     clock: Clock
@@ -184,6 +186,7 @@ async def build(
         serial_logs=serial_logs,
         probing=Probing(),
         webcams=webcams,
+        spoolman=Spoolman(settings.moonraker.spoolman, printers, preferences, bus),
         timelapses=timelapses,
         bus=bus,
         clock=clock,

@@ -36,6 +36,7 @@ from polyhost.dialects.moonraker import (
     printer,
     server,
     settings,
+    spoolman,
     subscriptions,
     temperature_store,
     uploads,
@@ -74,6 +75,7 @@ RESOURCES: Final = (
     prints.resource,
     announcements.resource,
     extensions.resource,
+    spoolman.resource,
 )
 RPC: Final = Rpc(methods_of(RESOURCES))
 

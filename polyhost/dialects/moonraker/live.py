@@ -26,7 +26,7 @@ class Live:
         self.feeds = Feeds(host, self.connections)
         self.gcode = GcodeStore(host, self.connections)
         self.warnings: tuple[str, ...] = ()  # what front ends show of this server, above everything
-        self.components = [name for resource in resources for name in resource.components]
+        self.components = [name for resource in resources if resource.listed(host) for name in resource.components]
         self._file_news = FileNews(host, self.connections)
         self._started: dict[str, tuple[str, str, float]] = {}  # printer → path, run and when, of an upload's print
         self._beats = [beat for resource in resources for beat in resource.beats]

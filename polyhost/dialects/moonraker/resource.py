@@ -71,9 +71,13 @@ class Endpoint:
 class Resource:
     """One module's endpoints, what it tells when something happened, and the component that clients look for."""
 
-    def __init__(self, *components: str) -> None:
-        """`components` are listed by ``server.info``, so all that clients do with one has to work."""
+    def __init__(self, *components: str, listed: Callable[[Host], bool] = lambda host: True) -> None:
+        """`components` are listed by ``server.info``, so all that clients do with one has to work.
+
+        `listed`: whether they are, on this host.
+        """
         self.components = components
+        self.listed = listed
         self.endpoints: list[Endpoint] = []
         self.tellers: list[tuple[tuple[type, ...], Teller]] = []
         self.beats: list[Beat] = []
