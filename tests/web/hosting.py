@@ -28,6 +28,7 @@ from polyhost.services.accounts import LOCAL, Accounts
 from polyhost.services.bus import Bus
 from polyhost.services.clock import SystemClock
 from polyhost.services.host import Host, build
+from polyhost.services.reading_queue import Reader
 from polyhost.storage.library import Library
 from polyhost.storage.records import Records
 from polyhost.storage.secret import SetupCode, secret_key
@@ -295,6 +296,7 @@ async def hosted(
     set_up: bool = True,
     doors: dict[int, str] | None = None,
     local_socket: str = "",
+    reader: Reader | None = None,
 ) -> AsyncIterator[Hosted]:
     """A host on `data`, its printers connected, with a key for each role."""
     keys = await _furnish(data) if set_up else {}
@@ -311,7 +313,8 @@ async def hosted(
 
     library = Library(data / "files", data / "staging", data / "thumbnails")
     timelapses = TimelapseFolder(data / "timelapse")
-    host = await build(settings, records, library, timelapses, NoReader(), clock, accounts, driver_for, list, bus, data)
+    reads = reader or NoReader()
+    host = await build(settings, records, library, timelapses, reads, clock, accounts, driver_for, list, bus, data)
     application = Application(host, DIALECTS, doors=doors, local_socket=local_socket)
     one = Hosted(host, application, machines, setup_code, keys)
     # No task group: a fixture begins and ends in different tasks.

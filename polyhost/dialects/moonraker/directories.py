@@ -39,7 +39,10 @@ async def directory(request: Request) -> dict[str, Any]:
     if path and not ((found := await found_at(root, path, by)) and found.is_folder):
         raise Malformed(f"Directory does not exist ({asked.path})")
     is_library = root.name == GCODES
-    key, made_of = ("moonraker folder", path, asked.extended), (host.files.revision,)
+    p = request.printer
+    # What is told of a file's last print is the printer's own.
+    key = ("moonraker folder", path, p.slug if asked.extended else None)
+    made_of = (host.files.revision, p.run.id if asked.extended and p.run is not None else "")
     kept: tuple[msgspec.Raw, msgspec.Raw] | None = request.call.lists.find(key, made_of) if is_library else None
     if kept is None:
         items = await root.folder(path, by)
@@ -47,7 +50,7 @@ async def directory(request: Request) -> dict[str, Any]:
         files = [_words(item, "filename") for item in items if not item.is_folder]
         if asked.extended and is_library:
             for words, item in zip(files, [item for item in items if not item.is_folder], strict=True):
-                words |= metadata_of(host, host.files.get(item.path))
+                words |= metadata_of(host, host.files.get(item.path), p)
         kept = msgspec.Raw(msgspec.json.encode(dirs)), msgspec.Raw(msgspec.json.encode(files))
         if is_library:
             request.call.lists.keep(key, made_of, kept)

@@ -82,13 +82,17 @@ class FileNews:
             item = await self._item(change)
             news = [told(change, item)]
             if is_read and change.change != "moved" and self._host.files.get(change.path).metadata is not None:
-                file = self._host.files.get(change.path)
-                said = await whole_metadata(self._host, file, early=False)
-                early = await whole_metadata(self._host, file, early=True)
-                news.append(Notification("metadata_update", (said,), early=(early,)))
+                news += [await self._metadata(slug, change.path) for slug in {one.slug for one in self._connections}]
         except NotFound:
             return []  # gone again, which is told next
         return news
+
+    async def _metadata(self, slug: str, path: str) -> Notification:
+        """For those connected to one printer, whose prints it knows."""
+        file, p = self._host.files.get(path), self._host.printers.get(slug)
+        said = await whole_metadata(self._host, file, p, early=False)
+        early = await whole_metadata(self._host, file, p, early=True)
+        return Notification("metadata_update", (said,), printer=slug, early=(early,))
 
     async def _item(self, change: FilesChanged) -> WireItem:
         files = self._host.files

@@ -13,7 +13,6 @@ from polyhost.dialects.moonraker.resource import Resource, Teller
 from polyhost.services.host import Host
 
 BEAT_S: Final = 1.0
-JUST_S: Final = 60.0
 
 
 class Live:
@@ -28,28 +27,12 @@ class Live:
         self.warnings: tuple[str, ...] = ()  # what front ends show of this server, above everything
         self.components = [name for resource in resources if resource.listed(host) for name in resource.components]
         self._file_news = FileNews(host, self.connections)
-        self._started: dict[str, tuple[str, str, float]] = {}  # printer → path, run and when, of an upload's print
         self._beats = [beat for resource in resources for beat in resource.beats]
         self._tellers: dict[type, list[Teller]] = {}
         for resource in resources:
             for kinds, teller in resource.tellers:
                 for kind in kinds:
                     self._tellers.setdefault(kind, []).append(teller)
-
-    def note_started(self, slug: str, path: str, run_id: str) -> None:
-        """An upload has the printer print it."""
-        self._started[slug] = path, run_id, self.host.clock.monotonic()
-
-    def just_started(self, slug: str, path: str) -> bool:
-        """Whether what is printed is `path`, since an upload of the last minute asked for it.
-
-        Some clients order the same print again; for them it is done.
-        """
-        begun = self._started.get(slug)
-        if begun is None or begun[0] != path or self.host.clock.monotonic() - begun[2] > JUST_S:
-            return False
-        run = self.host.printers.get(slug).run
-        return run is not None and run.id == begun[1] and not run.ended
 
     async def run(self) -> None:
         async with asyncio.TaskGroup() as group:

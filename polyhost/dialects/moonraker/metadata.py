@@ -15,11 +15,13 @@ import msgspec
 
 from polyhost.core.errors import NotFound
 from polyhost.core.file import File, Metadata, Thumbnail
+from polyhost.core.job import Run
 from polyhost.core.user import Permission
 from polyhost.dialects.moonraker.job_ids import id_of
 from polyhost.dialects.moonraker.request import Request
 from polyhost.dialects.moonraker.resource import Resource
 from polyhost.services.host import Host
+from polyhost.services.printer import Printer
 from polyhost.web.answers import Encoded, not_modified, unchanged
 
 resource = Resource()
@@ -42,14 +44,22 @@ class Picture(msgspec.Struct):
     thumbnail_path: str
 
 
-def metadata_of(host: Host, file: File) -> dict[str, Any]:
-    """All that is known, and how its last print went; what is not is left out.  mm, seconds, grams, °C, bytes."""
+def metadata_of(host: Host, file: File, p: Printer) -> dict[str, Any]:
+    """All that is known, and its last print on `p`; what is not is left out.  mm, seconds, grams, °C, bytes."""
     said = content_of(host, file)
     if file.metadata is not None:
-        last = host.runs.statistics(file.path).last
+        last = last_print(host, file, p)
         said["print_start_time"] = None if last is None else last.started_at
         said["job_id"] = None if last is None else id_of(last.ordinal)
     return said
+
+
+def last_print(host: Host, file: File, p: Printer) -> Run | None:
+    """The one going on, too; None where the last was another printer's, in whose history it is."""
+    now, last = p.run, host.runs.statistics(file.path).last
+    if now is not None and not now.on_card and now.file_sha256 == file.sha256:
+        return now
+    return last if last is not None and last.printer == p.slug else None
 
 
 def content_of(host: Host, file: File) -> dict[str, Any]:
@@ -99,9 +109,9 @@ def picture_name(host: Host, file: File, picture: Thumbnail) -> str:
     return f"{stem}-{picture.width}x{picture.height}-{secret}.{picture.format}"
 
 
-async def whole_metadata(host: Host, file: File, *, early: bool) -> dict[str, Any]:
-    """With the name that it was asked by, and for the early edition the pictures themselves."""
-    said = metadata_of(host, file)
+async def whole_metadata(host: Host, file: File, p: Printer, *, early: bool) -> dict[str, Any]:
+    """With the name that it is asked by, and for the early edition the pictures themselves."""
+    said = metadata_of(host, file, p)
     if early and file.metadata is not None:
         for shown, picture in zip(said.get("thumbnails", ()), file.metadata.thumbnails, strict=True):
             data, _ = await host.files.thumbnail(picture.digest)
@@ -113,14 +123,14 @@ async def whole_metadata(host: Host, file: File, *, early: bool) -> dict[str, An
 @resource.get("/server/files/metadata", needs=Permission.LOOK)
 async def metadata(request: Request) -> dict[str, Any]:
     file = request.host.files.get(request.read(Asked).filename)
-    return await whole_metadata(request.host, file, early=request.is_early)
+    return await whole_metadata(request.host, file, request.printer, early=request.is_early)
 
 
 @resource.post("/server/files/metascan", needs=Permission.UPLOAD, waits=True)
 async def metascan(request: Request) -> dict[str, Any]:
     path = request.read(Asked).filename
     file = await request.host.files.read_again(path, request.caller, READ_WITHIN_S)
-    return await whole_metadata(request.host, file, early=request.is_early)
+    return await whole_metadata(request.host, file, request.printer, early=request.is_early)
 
 
 @resource.get("/server/files/thumbnails", needs=Permission.LOOK)

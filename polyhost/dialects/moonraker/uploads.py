@@ -16,7 +16,6 @@ from polyhost.core.errors import LinkLost, MachineFault, Malformed, NotAllowed, 
 from polyhost.core.file import is_gcode
 from polyhost.core.user import Permission
 from polyhost.dialects.moonraker.files import ON_ITS_WAY
-from polyhost.dialects.moonraker.live import Live
 from polyhost.dialects.moonraker.metadata import READ_WITHIN_S
 from polyhost.dialects.moonraker.request import Request
 from polyhost.dialects.moonraker.resource import Resource, bare
@@ -82,12 +81,13 @@ async def upload(request: Request) -> Encoded:
                 await _check_plain_folder(root, path, request)
             item = await root.take(form.upload, path, by, sha256)
     started: bool | UnsetType = UNSET
+    queued: bool | UnsetType = UNSET
     if root.name == GCODES and is_listed(item.name):
         await request.host.files.reading.until_read(item.path, READ_WITHIN_S)
-        started = fields.get("print", "").lower() == "true" and await _started(request, item)
-    done = Done(
-        wire_item(item), started, UNSET if started is UNSET else False, "modify_file" if was_there else "create_file"
-    )
+        wanted = fields.get("print", "").lower() == "true" and is_gcode(item.name)
+        started = wanted and await _started(request, item)
+        queued = wanted and not started and await _queued(request, item)
+    done = Done(wire_item(item), started, queued, "modify_file" if was_there else "create_file")
     if request.is_early:
         done.result = item.path
     location = f"{call.base}/server/files/{root.name}/{urllib.parse.quote(item.path)}"
@@ -118,14 +118,22 @@ async def _unpacked(request: Request, root: Root, package: Upload, path: str, sh
 
 async def _started(request: Request, item: Item) -> bool:
     """Print it if that may be and can be now; the upload is done either way."""
-    if not is_gcode(item.name):
-        return False
     try:
         p = request.printer
         if not p.is_operational or p.run_state is not None:
             return False
-        run = await request.host.runs.start(p, item.path, by=request.caller)
+        await request.host.runs.start(p, item.path, by=request.caller)
     except (NotAllowed, NotFound, NotNow, LinkLost, MachineFault):
         return False
-    request.call.part(Live).note_started(p.slug, item.path, run.id)
+    return True
+
+
+async def _queued(request: Request, item: Item) -> bool:
+    """Print it later, where the owner wants that of uploads that cannot be printed now."""
+    if not request.host.config.moonraker.queue_uploads:
+        return False
+    try:
+        await request.host.queue.add(request.printer, [item.path], by=request.caller)
+    except (NotAllowed, NotFound, NotNow):
+        return False
     return True
