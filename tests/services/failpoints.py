@@ -34,6 +34,9 @@ SCENARIOS: Final[dict[str, Scenario]] = {
     "select": lambda w: w.runs.select(w.printers.default(), "f/x.gcode", OPERATOR),
     "start": lambda w: w.runs.start(w.printers.default(), "a.gcode", OPERATOR),
     "end": lambda w: end(w),  # of the run that its preparation began
+    "queue": lambda w: w.queue.add(w.printers.default(), ["a.gcode", "f/x.gcode"], OPERATOR, replace=True),
+    "start a queue": lambda w: start_queue(w),
+    "delete from the history": lambda w: w.runs.past.delete_all(w.printers.default(), OPERATOR),
     "add a user": lambda w: w.accounts.add_user("oz", Role.OPERATOR, "battery staple", ADMIN),
     "remove a user": lambda w: w.accounts.remove_user("eve", ADMIN),
 }
@@ -54,6 +57,25 @@ async def prepare_end(world: World) -> None:
     await world.runs.start(world.printers.default(), "a.gcode", OPERATOR)
 
 
+async def prepare_queue(world: World) -> None:
+    await prepare(world)
+    await world.queue.add(world.printers.default(), ["a.gcode", "f/x.gcode"], OPERATOR)
+
+
+async def start_queue(world: World) -> None:
+    p = world.printers.default()
+    await world.queue.start(p, OPERATOR)
+    await until(lambda: len(world.queue.of(p).jobs) == 1)
+
+
+async def prepare_past(world: World) -> None:
+    await prepare_end(world)
+    await end(world)
+
+
+PREPARED: Final = {"end": prepare_end, "start a queue": prepare_queue, "delete from the history": prepare_past}
+
+
 async def end(world: World) -> None:
     p = world.printers.default()
     [run] = world.records.load_last_runs()
@@ -69,6 +91,7 @@ def state_of(world: World) -> Any:
         sorted(folder.path for folder in _folders(world.files.tree())),
         [(run.path, run.state.value, run.by) for run in world.records.load_last_runs()],
         world.records.load_selected(),
+        [job.path for queue in world.records.load_queues() for job in queue.jobs],
         [user.name for user in world.accounts.users(ADMIN)],
         [key.user for key in world.accounts.keys(ADMIN)],
     ]
@@ -153,7 +176,7 @@ def try_all(name: str, step: int) -> int:
     for moment in [-1, *range(0, 200, step)]:  # -1: not at all, for what should come of it
         with tempfile.TemporaryDirectory() as folder:
             data = Path(folder)
-            _, before = in_child(play, data, prepare_end if name == "end" else prepare)
+            _, before = in_child(play, data, PREPARED.get(name, prepare))
             status, state = in_child(play, data, SCENARIOS[name], moment)
             if moment < 0:
                 after = state

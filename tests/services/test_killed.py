@@ -40,9 +40,11 @@ async def mixed_load(data: Path, seed: int) -> None:
         print(json.dumps(["ready"]), flush=True)
         while True:
             path, to = (f"{dice.choice('ab')}/{dice.choice('xyz')}.gcode" for _ in range(2))
-            wish = dice.choice(["upload", "upload", "delete", "move"])
+            wish = dice.choice(["upload", "upload", "delete", "move", "queue", "queue", "unqueue"])
             content = dice.randbytes(dice.choice([10, 2_000_000])) if wish == "upload" else b""
-            if wish != "upload" and (path not in known or to in known):
+            if wish == "queue" and len(world.queue.of(world.printers.default()).jobs) > 9:
+                continue
+            if wish not in {"upload", "unqueue"} and (path not in known or to in known):
                 continue
             wanted = [wish, path, hashlib.sha256(content).hexdigest() if wish == "upload" else to]
             print(json.dumps(["asked", *wanted]), flush=True)
@@ -58,12 +60,23 @@ async def mixed_load(data: Path, seed: int) -> None:
                         await world.files.make_folder(os.path.dirname(to), ADMIN)
                     await world.files.move(path, to, ADMIN)
                     known = known - {path} | {to}
+                case "queue":
+                    await world.queue.add(world.printers.default(), [path], ADMIN)
+                case "unqueue":
+                    await world.queue.remove(world.printers.default(), None, ADMIN)
             print(json.dumps(["done", *wanted]), flush=True)
+
+
+QUEUED = "how many are queued"
 
 
 def after(model: dict[str, str], wish: str, path: str, what: str) -> dict[str, str]:
     model = dict(model)
     match wish:
+        case "queue":
+            model[QUEUED] += "+"
+        case "unqueue":
+            model[QUEUED] = ""
         case "upload":
             model[path] = what
         case "delete":
@@ -76,7 +89,7 @@ def after(model: dict[str, str], wish: str, path: str, what: str) -> dict[str, s
 @pytest.mark.parametrize("seed", range(8 if SOAK else 1))
 async def test_killed_under_load_the_answers_still_hold(tmp_path: Path, seed: int) -> None:
     dice = random.Random(seed)
-    model: dict[str, str] = {}
+    model: dict[str, str] = {QUEUED: ""}
     for life in range(4):
         server_of = [sys.executable, "-m", __name__, str(tmp_path), str(100 * seed + life)]
         with subprocess.Popen(server_of, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as server:
@@ -93,9 +106,10 @@ async def test_killed_under_load_the_answers_still_hold(tmp_path: Path, seed: in
         async with living(World(tmp_path)) as world:
             await until(lambda world=world: not world.files._unhashed)
             listed = {file.path: file.sha256 for file in world.files.tree().all_files()}
-            assert listed in [model, *under_way]
             for path, sha256 in listed.items():
                 assert hashlib.sha256(world.files.on_disk(path).read_bytes()).hexdigest() == sha256
+            listed[QUEUED] = "+" * len(world.queue.of(world.printers.default()).jobs)
+            assert listed in [model, *under_way]
             assert list((tmp_path / "staging").iterdir()) == []
         model = listed
 

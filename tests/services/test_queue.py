@@ -1,15 +1,19 @@
 """Queues: what a list would hold, through restarts; and nothing begins that nobody started (R10)."""
 
+import asyncio
+import tempfile
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from polyhost import config
 from polyhost.core.errors import Malformed, NoSpace, NotAllowed, NotFound, NotNow
 from polyhost.core.events import PrinterStateChanged, QueueChanged
-from polyhost.core.job import QueueState, RunState
+from polyhost.core.job import QueueState, Run, RunProgress, RunState
 from polyhost.core.printer import PrinterState
 from polyhost.core.user import GUEST, Role
 from polyhost.services.queue import MAX_JOBS
@@ -287,3 +291,180 @@ async def test_a_removed_printer_takes_its_queue_along(ready: World) -> None:
     await until(lambda: "extra" not in ready.queue._lines)
     p = await ready.printers.add(settings, ADMIN)
     assert ready.queue.of(p).jobs == ()
+
+
+# A queue is a list
+
+
+class Model:
+    """What the queue should be after each deed, and what should have been started."""
+
+    def __init__(self, automatic: bool) -> None:
+        self.automatic = automatic
+        self.jobs: list[str] = []
+        self.started: list[str] = []
+        self.running = False
+        self.state = Q.PAUSED
+        self.held = False
+
+    def seen(self) -> Any:
+        return self.jobs, self.started, self.running, self.state
+
+    def add(self, paths: list[str], replace: bool) -> None:
+        was_empty = not self.jobs
+        self.jobs = [*([] if replace else self.jobs), *paths]
+        if was_empty and paths and not self.held and self.automatic and self.running:
+            self.state = Q.READY
+        self.stop_if_empty()
+
+    def take(self, places: set[int]) -> None:
+        self.jobs = [job for place, job in enumerate(self.jobs) if place not in places]
+        self.stop_if_empty()
+
+    def first(self, place: int) -> None:
+        self.jobs.insert(0, self.jobs.pop(place))
+
+    def pause(self) -> None:
+        self.state, self.held = Q.PAUSED, True
+
+    def start(self) -> bool:
+        """Whether it may be asked for."""
+        if self.jobs and self.running and not self.automatic:
+            return False
+        self.held = False
+        if self.jobs and self.running:
+            self.state = Q.READY
+        elif self.jobs:
+            self.load()
+        return True
+
+    def load(self) -> None:
+        self.started.append(self.jobs.pop(0))
+        self.running = True
+        self.state = Q.READY if self.automatic and self.jobs else Q.PAUSED
+
+    def end(self, completed: bool) -> None:
+        self.running = False
+        if self.state is Q.READY and completed:
+            self.load()
+        elif self.state is Q.READY:
+            self.pause()
+
+    def restart(self) -> None:
+        self.state, self.held = Q.PAUSED, bool(self.jobs)
+
+    def stop_if_empty(self) -> None:
+        if not self.jobs:
+            self.state = Q.PAUSED
+
+
+DEEDS = st.one_of(
+    st.tuples(st.just("add"), st.lists(st.sampled_from(PATHS), max_size=3), st.booleans()),
+    st.tuples(st.just("take"), st.sets(st.integers(0, 6), max_size=3)),
+    st.tuples(st.just("first"), st.integers(0, 6)),
+    st.tuples(st.sampled_from(["start", "start", "pause", "restart", "cancelled"])),
+    st.tuples(st.sampled_from(["completed"])),
+)
+
+
+@given(st.booleans(), st.lists(DEEDS, max_size=25))
+@settings(max_examples=40, deadline=None)
+def test_a_queue_is_a_list_through_restarts(automatic: bool, deeds: list[tuple[Any, ...]]) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        asyncio.run(lived(Path(folder), Model(automatic), deeds))
+
+
+async def lived(data: Path, model: Model, deeds: list[tuple[Any, ...]]) -> None:
+    lives: list[list[tuple[Any, ...]]] = [[]]
+    for deed in deeds:
+        if deed == ("restart",):
+            lives.append([])
+        else:
+            lives[-1].append(deed)
+    for number, life in enumerate(lives):
+        async with living(World(data, settings=AUTOMATIC if model.automatic else None)) as world:
+            p = world.printers.default()
+            if number:
+                model.restart()
+            else:
+                for path in PATHS:
+                    await world.upload(path)
+            if p.run is not None and not p.run.ended:  # which its holder went on with meanwhile
+                world.driver.say(run=RunProgress(p.run.id, RunState.PRINTING, 0, p.run.size_bytes))
+            for deed in life:
+                await done(world, model, deed)
+                await until(lambda world=world: seen(world) == model.seen())
+            assert seen(world) == model.seen()
+
+
+def seen(world: World) -> Any:
+    p = world.printers.default()
+    runs = world.records._read(lambda c: c.execute("SELECT path FROM runs ORDER BY number").fetchall())
+    return queued(world), [path for (path,) in runs], p.run_state is not None, state(world)
+
+
+async def done(world: World, model: Model, deed: tuple[Any, ...]) -> None:
+    p, queue = world.printers.default(), world.queue
+    match deed:
+        case ("add", paths, replace):
+            await queue.add(p, paths, OPERATOR, replace=replace)
+            model.add(paths, replace)
+        case ("take", places):
+            jobs = queue.of(p).jobs
+            await queue.remove(p, [job.id for place, job in enumerate(jobs) if place in places], OPERATOR)
+            model.take(places)
+        case ("first", place) if place < len(model.jobs):
+            await queue.jump(p, queue.of(p).jobs[place].id, OPERATOR)
+            model.first(place)
+        case ("pause",):
+            await queue.pause(p, OPERATOR)
+            model.pause()
+        case ("start",):
+            if model.start():
+                await queue.start(p, OPERATOR)
+            else:
+                with pytest.raises(NotNow):
+                    await queue.start(p, OPERATOR)
+        case ("completed" | "cancelled" as end,) if model.running:
+            world.driver.reach(RunState(end))
+            model.end(end == "completed")
+        case _:
+            pass
+
+
+# Nothing begins that nobody started (R10)
+
+
+@pytest.mark.parametrize("left", [Q.PAUSED, Q.READY, Q.LOADING, Q.STARTING])
+@pytest.mark.parametrize("running", [False, True], ids=["idle", "printing"])
+async def test_a_full_queue_begins_nothing_after_a_restart(tmp_path: Path, left: QueueState, running: bool) -> None:
+    async with living(World(tmp_path, settings=AUTOMATIC)) as world:
+        for path in PATHS:
+            await world.upload(path)
+        p = world.printers.default()
+        if running:
+            await world.runs.start(p, "a.gcode", OPERATOR)
+        [first, *_] = await world.queue.add(p, ["b.gcode", "a.gcode"], OPERATOR)
+        line = world.queue._lines["mk3"]
+        line.state, line.by = left, OPERATOR  # as a server that is killed would leave it
+        if left is Q.STARTING and not running:
+            await world.records.add_run(
+                Run("doubt", "mk3", "b.gcode", "", 1, RunState.STARTING, "oz", started_at=1.5, job=first.id)
+            )
+    async with living(World(tmp_path, settings=AUTOMATIC)) as world:
+        p = world.printers.default()
+        begun = left is Q.STARTING and not running
+        assert (queued(world), state(world)) == (["b.gcode", "a.gcode"][begun:], Q.PAUSED)
+        run = p.run
+        assert (run is not None and not run.ended) is (running or begun)
+        for change in (PrinterState.UNREACHABLE, PrinterState.READY):
+            world.driver.say(state=change)
+            world.printers.heard(PrinterStateChanged("mk3", change))
+        if run is not None:
+            world.driver.say(run=RunProgress(run.id, RunState.PRINTING, 0, run.size_bytes))
+            world.driver.reach(RunState.COMPLETED)
+            await until(lambda: p.run_state is None)
+        world.clock.pass_s(100_000.0)
+        await world.files.move("a.gcode", "z.gcode", ADMIN)
+        await until(lambda: queued(world)[-1] == "z.gcode")  # so it has heard of everything
+        assert (world.driver.orders, state(world)) == ([], Q.PAUSED)
