@@ -1,9 +1,9 @@
 """``make bench``: every figure that the project has a target for, in one table.
 
-python -m benchmarks [NAME …] [--octoprint FOLDER] [--markdown FILE]
+python -m benchmarks [NAME …] [--octoprint FOLDER] [--moonraker FOLDER] [--markdown FILE]
 
-NAME is a module of this folder (requests, reading, farm, streaming, whole, push).  With a FOLDER, OctoPrint is
-installed there from PyPI (once) and measured in the same run.
+NAME is a module of this folder (requests, reading, farm, streaming, whole, push, moonraker).  With a FOLDER, OctoPrint
+or Moonraker is installed there from PyPI (once) and measured in the same run.
 """
 
 import argparse
@@ -16,18 +16,19 @@ from pathlib import Path
 from benchmarks.harness import Row, Skipped
 from benchmarks.peers import Peers
 
-NAMES = ("requests", "reading", "farm", "streaming", "whole", "push")
+NAMES = ("requests", "reading", "farm", "streaming", "whole", "push", "moonraker")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("names", nargs="*", metavar="NAME")
     parser.add_argument("--octoprint", type=Path, metavar="FOLDER")
+    parser.add_argument("--moonraker", type=Path, metavar="FOLDER")
     parser.add_argument("--markdown", type=Path, metavar="FILE")
     chosen = parser.parse_args()
     if unknown := set(chosen.names) - set(NAMES):
         parser.error(f"no benchmark {', '.join(sorted(unknown))}; there are {', '.join(NAMES)}")
-    peers = Peers(chosen.octoprint)
+    peers = Peers(chosen.octoprint, chosen.moonraker)
     peers.install()
     rows: list[Row] = []
     for name in chosen.names or NAMES:
