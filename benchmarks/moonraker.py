@@ -161,7 +161,7 @@ class _Subscriber(asyncio.Protocol):
         self._transport = cast(asyncio.Transport, transport)
         lines = ["GET /websocket HTTP/1.1", "Host: 127.0.0.1", "Connection: Upgrade", "Upgrade: websocket"]
         lines += ["Sec-WebSocket-Version: 13", "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==", f"X-Api-Key: {self._key}"]
-        transport.write("\r\n".join([*lines, "", ""]).encode())
+        self._transport.write("\r\n".join([*lines, "", ""]).encode())
 
     def connection_lost(self, error: Exception | None) -> None:
         self.is_gone = True

@@ -28,6 +28,7 @@ from polyhost.dialects.moonraker.live import Live
 from polyhost.dialects.moonraker.objects import configfile, excluding, heaters, machine, motion, printing
 from polyhost.dialects.moonraker.objects.view import Moments, RunFile, View
 from polyhost.services.accounts import LOCAL
+from polyhost.services.scripts import GcodeScripts
 from tests.web.hosting import GCODE, Hosted, hosted
 
 RUN = Run("r1", "one", "folder/a.gcode", "", 1000, RunState.PRINTING, "root", 1.0)
@@ -370,6 +371,44 @@ async def test_temperatures_of_twenty_minutes(tmp_path: Path, edition: Any) -> N
     else:
         assert len(head["temperatures"]) < 10
         assert list(store["temperature_sensor probe"]) == ["temperatures"]
+
+
+async def test_endstops_are_asked_of_a_machine_that_stands_still(one: Hosted) -> None:
+    one.machine.answers["M119"] = ("Reporting endstop status", "x_min: open", "y_max: TRIGGERED", "z_probe: open")
+    async with one.client(role=Role.OPERATOR) as client:
+        answer = (await client.get("/printer/query_endstops/status")).json()["result"]
+        assert answer == {"x": "open", "y": "TRIGGERED", "z_probe": "open"}
+        last = (await status(one, "query_endstops"))["query_endstops"]["last_query"]
+        assert last == {"x": False, "y": True, "z_probe": False}
+        await one.put("a.gcode")
+        await one.host.runs.start(one.host.printers.default(), "a.gcode", LOCAL)
+        refused = await client.get("/printer/query_endstops/status")
+        assert (refused.status_code, "is printing" in refused.json()["error"]["message"]) == (400, True)
+
+
+async def test_what_somebody_commands_keeps_the_machine_busy(one: Hosted) -> None:
+    live = one.application.parts[Live]
+    assert isinstance(live, Live)
+    shown = live.feeds.synthesised(one.host.printers.default())
+    with shown.working():
+        assert (await status(one, "idle_timeout=state&gcode=busy")) == {
+            "gcode": {"busy": True},
+            "idle_timeout": {"state": "Printing"},
+        }
+    assert (await status(one, "idle_timeout=state"))["idle_timeout"] == {"state": "Ready"}
+
+
+async def test_what_is_understood_is_listed_with_the_machine_s_own_scripts(one: Hosted) -> None:
+    p = one.host.printers.default()
+    before = await status(one, "gcode=commands")
+    assert before["gcode"]["commands"]["PAUSE"]["help"]
+    assert before["gcode"]["commands"]["G1"] == {}
+    scripts = one.host.scripts.get(p)
+    await one.host.scripts.put(p, GcodeScripts({**scripts.scripts, "purge": "G1 E5"}, scripts.snippets), LOCAL)
+    found = await status(one, "gcode=commands&configfile=settings&gcode_macro%20PURGE")
+    assert "PURGE" in found["gcode"]["commands"]
+    assert found["gcode_macro PURGE"] == {}
+    assert found["configfile"]["settings"]["gcode_macro purge"]["gcode"] == "G1 E5"
 
 
 async def test_an_answer_is_made_once_for_all_who_ask_the_same(one: Hosted) -> None:

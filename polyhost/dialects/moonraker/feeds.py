@@ -7,6 +7,7 @@ Upstream: docs/external_api/printer.md, jsonrpc_notifications.md; specification,
 """
 
 import asyncio
+from collections.abc import Callable
 from typing import Any, Final
 
 import msgspec
@@ -14,7 +15,7 @@ import msgspec
 from polyhost.core.user import Permission
 from polyhost.dialects.moonraker.connections import Connection, Connections, frame_of
 from polyhost.dialects.moonraker.objects.source import Source
-from polyhost.dialects.moonraker.objects.synthesised import ComputerStats, Synthesised
+from polyhost.dialects.moonraker.objects.synthesised import ComputerStats, Synthesised, Understood
 from polyhost.dialects.moonraker.objects.tree import Selection, Tree, union_of
 from polyhost.dialects.moonraker.request import Edition
 from polyhost.services.host import Host
@@ -147,8 +148,9 @@ class Feed:
 class Feeds:
     """Of every printer."""
 
-    def __init__(self, host: Host, connections: Connections) -> None:
+    def __init__(self, host: Host, connections: Connections, understood: Callable[[Host, Printer], Understood]) -> None:
         self._host = host
+        self._understood = understood
         self._connections = connections
         self._feeds: dict[str, tuple[Printer, Synthesised, Feed]] = {}
         self._computer = ComputerStats()
@@ -165,7 +167,7 @@ class Feeds:
     def _there(self, p: Printer) -> tuple[Printer, Synthesised, Feed]:
         there = self._feeds.get(p.slug)
         if there is None or there[0] is not p:
-            source = Synthesised(self._host, p, self._computer, self._began_at)
+            source = Synthesised(self._host, p, self._computer, self._understood, self._began_at)
             there = self._feeds[p.slug] = p, source, Feed(p.slug, source, self._connections)
         return there
 

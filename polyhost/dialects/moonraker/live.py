@@ -8,6 +8,7 @@ from polyhost.dialects.moonraker.agents import Agents
 from polyhost.dialects.moonraker.connections import Connections
 from polyhost.dialects.moonraker.feeds import Feeds
 from polyhost.dialects.moonraker.filelist import FileNews
+from polyhost.dialects.moonraker.gcode.registry import understood
 from polyhost.dialects.moonraker.gcode.store import GcodeStore
 from polyhost.dialects.moonraker.resource import Resource, Teller
 from polyhost.services.host import Host
@@ -22,7 +23,7 @@ class Live:
         self.host = host
         self.connections = Connections()
         self.agents = Agents(self.connections)
-        self.feeds = Feeds(host, self.connections)
+        self.feeds = Feeds(host, self.connections, understood)
         self.gcode = GcodeStore(host, self.connections)
         self.warnings: tuple[str, ...] = ()  # what front ends show of this server, above everything
         self.components = [name for resource in resources if resource.listed(host) for name in resource.components]

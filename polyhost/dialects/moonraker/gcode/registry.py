@@ -6,6 +6,7 @@ from typing import Final
 from polyhost.core.handling import ScriptName
 from polyhost.dialects.moonraker.gcode import bed, heat, motion, printing, talk, upkeep
 from polyhost.dialects.moonraker.gcode.table import Entry, Table
+from polyhost.dialects.moonraker.objects.synthesised import Understood
 from polyhost.services.host import Host
 from polyhost.services.printer import Printer
 
@@ -47,3 +48,10 @@ def help_of(p: Printer, macros: Iterable[str] = ()) -> dict[str, str]:
     """What each command does, in Klipper's words; plain G-code has none."""
     there = {entry.name: entry.help for entry in COMMANDS.values() if entry.listed and not entry.missing(p)}
     return {HELP: HELP_OF_HELP} | there | dict.fromkeys(macros, MACRO_HELP)
+
+
+def understood(host: Host, p: Printer) -> Understood:
+    """What clients are told that they can send."""
+    macros, scripts = macros_of(host, p), host.scripts.get(p).scripts
+    commands = dict.fromkeys(names_of(p, macros), "") | help_of(p, macros)
+    return Understood(commands, {name: scripts[called] for name, called in macros.items()})

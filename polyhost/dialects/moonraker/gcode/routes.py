@@ -35,7 +35,8 @@ async def script(request: Request) -> str:
     store.commanded(p.slug, said)
     shown = live.feeds.synthesised(p)
     try:
-        await carry_out(request.host, p, said, lambda text: store.say(p.slug, text), shown, request.caller)
+        with shown.working():
+            await carry_out(request.host, p, said, lambda text: store.say(p.slug, text), shown, request.caller)
     except MachineFault:
         raise  # the console has it in the machine's own words
     except PolyhostError as error:

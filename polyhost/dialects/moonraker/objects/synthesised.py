@@ -7,7 +7,8 @@ rest, which is a clock, each time.
 import math
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
@@ -15,7 +16,6 @@ from polyhost.core.errors import NotFound
 from polyhost.core.job import Run, RunProgress
 from polyhost.core.printer import Position, PrinterState
 from polyhost.dialects.moonraker.objects import (
-    commands,
     configfile,
     excluding,
     heaters,
@@ -27,10 +27,19 @@ from polyhost.dialects.moonraker.objects.tree import Selection
 from polyhost.dialects.moonraker.objects.view import NO_FILE, Computer, Moments, RunFile, Status, View
 from polyhost.services.host import Host
 from polyhost.services.printer import Printer
+from polyhost.services.scripts import GcodeScripts
 
 _STILL_S: Final = 0.75  # without a report of another place, it stands
 _COMPUTER_S: Final = 1.0
 _LONGEST_RETRACTION_MM: Final = 20.0
+
+
+@dataclass(frozen=True, slots=True)
+class Understood:
+    """Commands by name, with their help ("": they need none), and a person's own macros, with what they are made of."""
+
+    commands: Mapping[str, str]
+    macros: Mapping[str, str]
 
 
 class ComputerStats:
@@ -61,19 +70,28 @@ class Told:
 class Synthesised:
     """`source.Source` of one printer."""
 
-    def __init__(self, host: Host, p: Printer, computer: ComputerStats, began_at: float) -> None:
+    def __init__(
+        self,
+        host: Host,
+        p: Printer,
+        computer: ComputerStats,
+        understood: Callable[[Host, Printer], Understood],
+        began_at: float,
+    ) -> None:
         """`began_at`: runs that ended before that are history, in seconds since the epoch."""
         self.told = Told()
         self._host = host
         self._printer = p
         self._computer = computer
+        self._understood = understood
+        self._working = 0
         self._began_at = began_at
         self._moments = Moments(active_at=host.clock.monotonic())
         self._position = Position()
         self._targets: tuple[float | None, ...] = ()
         self._progress: float | None = None
         self._file: tuple[object, RunFile] = (None, NO_FILE)
-        self._lists: tuple[object, View] | None = None
+        self._knows: tuple[object, Understood] = (None, Understood({}, {}))
         self._made: dict[str, tuple[object, Status]] = {}
 
     async def names(self) -> Sequence[str]:
@@ -85,12 +103,23 @@ class Synthesised:
 
     def version(self) -> object:
         p, told = self._printer, self.told
-        return p.snapshot, p.run, p.profile, told.cleared, told.layers, told.endstops
+        return p.snapshot, p.run, p.profile, told.cleared, told.layers, told.endstops, self._working
 
     async def look(self, wanted: Selection) -> tuple[float, Status]:
         await self._read_file()
         view = self._view()
         return view.now, self._status(view)
+
+    # What clients tell
+
+    @contextmanager
+    def working(self) -> Iterator[None]:
+        """While this lasts it has something to do: somebody's commands."""
+        self._working += 1
+        try:
+            yield
+        finally:
+            self._working -= 1
 
     # What is shown
 
@@ -143,6 +172,7 @@ class Synthesised:
         p, now = self._printer, self._host.clock.monotonic()
         self._note(now)
         run, progress = self.shown_run()
+        knows = self._known()
         layers = self.told.layers if run is not None and self.told.layers_of == run.id else (None, None)
         return View(
             name=p.name,
@@ -154,18 +184,26 @@ class Synthesised:
             file=self._file[1],
             moments=self._moments,
             idle_s=self._host.config.safety.idle_off_s,
-            commands=commands.commands_of(p),
-            macros=commands.macros_of(self._host, p),
+            commands=knows.commands,
+            macros=knows.macros,
             endstops=self.told.endstops or {},
             layers=layers,
         )
+
+    def _known(self) -> Understood:
+        """What is understood, put together anew when the firmware, the machine's shape or its scripts are others."""
+        p = self._printer
+        made_of = (p.profile, p.snapshot.firmware, self._host.preferences.get(GcodeScripts, p.slug))
+        if self._knows[0] != made_of:
+            self._knows = made_of, self._understood(self._host, p)
+        return self._knows[1]
 
     def _note(self, now: float) -> None:
         """What happened since the last look."""
         p, was = self._printer, self._moments
         snapshot = p.snapshot
         ready = snapshot.state is PrinterState.READY
-        busy = ready and p.is_moving
+        busy = ready and (p.is_moving or self._working > 0)
         targets = tuple(heater.target for heater in snapshot.heaters.values())
         moved = snapshot.position != self._position
         changes: dict[str, Any] = {}
