@@ -345,5 +345,5 @@ async def test_who_logs_out_is_told_no_more(one: Hosted) -> None:
         first.call.caller = GUEST
         one.machine.say(fan=1.0)
         assert await other.hears("fan") == {"fan": {"speed": 1.0}}
-        assert (await client.ask("server.websocket.id"))["websocket_id"] == first.id
+        assert (await client.ask("server.info"))["message"] == "Unauthorized"
         assert not client.told

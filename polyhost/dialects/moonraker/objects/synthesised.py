@@ -103,7 +103,11 @@ class Synthesised:
 
     def version(self) -> object:
         p, told = self._printer, self.told
-        return p.snapshot, p.run, p.profile, told.cleared, told.layers, told.endstops, self._working
+        shown = (told.cleared, told.layers, told.endstops, self._working)
+        return p.snapshot, p.run, p.profile, self._scripts(), shown
+
+    def _scripts(self) -> GcodeScripts:
+        return self._host.preferences.get(GcodeScripts, self._printer.slug)
 
     async def look(self, wanted: Selection) -> tuple[float, Status]:
         await self._read_file()
@@ -193,7 +197,7 @@ class Synthesised:
     def _known(self) -> Understood:
         """What is understood, put together anew when the firmware, the machine's shape or its scripts are others."""
         p = self._printer
-        made_of = (p.profile, p.snapshot.firmware, self._host.preferences.get(GcodeScripts, p.slug))
+        made_of = (p.profile, p.snapshot.firmware, self._scripts())
         if self._knows[0] != made_of:
             self._knows = made_of, self._understood(self._host, p)
         return self._knows[1]
