@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 
 from polyhost.core.errors import Malformed, NotNow
 from polyhost.core.user import Caller, Permission
-from polyhost.firmware.marlin.endstops import endstops_in
 from polyhost.services import commands
 from polyhost.services.printer import Printer
 
@@ -30,12 +29,6 @@ class Steering:
             return ()
         _must_be_operational(p)
         return await p.driver.send(checked, until_done=until_done)
-
-    async def endstops(self, p: Printer, by: Caller) -> dict[str, bool]:
-        """Whether each endstop is pressed, by the firmware's names; `NotNow` while a run moves the machine."""
-        by.require(Permission.CONTROL, p.slug)
-        _must_be_still(p)
-        return endstops_in(await p.driver.send(["M119"], until_done=True))
 
     async def jog(
         self,
@@ -98,17 +91,10 @@ class Steering:
 
 
 async def _tell(p: Printer, lines: Sequence[str], *, moves: bool = False) -> None:
-    if moves:
-        _must_be_still(p)
-    else:
-        _must_be_operational(p)
-    await p.driver.send(lines)
-
-
-def _must_be_still(p: Printer) -> None:
     _must_be_operational(p)
-    if p.is_moving:
+    if moves and p.is_moving:
         raise NotNow(f"{p.slug} is printing; pause or cancel the run first")
+    await p.driver.send(lines)
 
 
 def _must_be_operational(p: Printer) -> None:

@@ -373,19 +373,6 @@ async def test_temperatures_of_twenty_minutes(tmp_path: Path, edition: Any) -> N
         assert list(store["temperature_sensor probe"]) == ["temperatures"]
 
 
-async def test_endstops_are_asked_of_a_machine_that_stands_still(one: Hosted) -> None:
-    one.machine.answers["M119"] = ("Reporting endstop status", "x_min: open", "y_max: TRIGGERED", "z_probe: open")
-    async with one.client(role=Role.OPERATOR) as client:
-        answer = (await client.get("/printer/query_endstops/status")).json()["result"]
-        assert answer == {"x": "open", "y": "TRIGGERED", "z_probe": "open"}
-        last = (await status(one, "query_endstops"))["query_endstops"]["last_query"]
-        assert last == {"x": False, "y": True, "z_probe": False}
-        await one.put("a.gcode")
-        await one.host.runs.start(one.host.printers.default(), "a.gcode", LOCAL)
-        refused = await client.get("/printer/query_endstops/status")
-        assert (refused.status_code, "is printing" in refused.json()["error"]["message"]) == (400, True)
-
-
 async def test_what_somebody_commands_keeps_the_machine_busy(one: Hosted) -> None:
     live = one.application.parts[Live]
     assert isinstance(live, Live)

@@ -1,4 +1,4 @@
-"""``/printer/info``: the host process of a printer, and how the machine is; and its endstops.
+"""``/printer/info``: the host process of a printer, and how the machine is.
 
 Upstream: docs/external_api/printer.md; specification, 2.2.
 """
@@ -7,14 +7,12 @@ import functools
 import os
 import platform
 import socket
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
 import msgspec
 
 from polyhost.core.user import Permission
-from polyhost.dialects.moonraker.live import Live
 from polyhost.dialects.moonraker.objects.machine import STATES, state_message_of
 from polyhost.dialects.moonraker.request import Request
 from polyhost.dialects.moonraker.resource import Resource
@@ -77,28 +75,3 @@ def cpu_info() -> str:
 async def printer_info(request: Request) -> PrinterInfo:
     """It answers in any state: only a machine that has a Klippy can lack it."""
     return info_of(request.printer)
-
-
-OPEN, TRIGGERED = "open", "TRIGGERED"
-
-
-def endstops_of(pressed: Mapping[str, bool]) -> dict[str, str]:
-    """By axis; by the firmware's own names where an axis has two, and what is no axis's.
-
-    >>> endstops_of({"x_min": True, "z_min": False, "z_max": False, "z_probe": False})
-    {'x': 'TRIGGERED', 'z_min': 'open', 'z_max': 'open', 'z_probe': 'open'}
-    """
-    ends = [name[0] for name in pressed if name[1:] in {"_min", "_max"}]
-    return {
-        name[0] if name[1:] in {"_min", "_max"} and ends.count(name[0]) == 1 else name: TRIGGERED if is_on else OPEN
-        for name, is_on in pressed.items()
-    }
-
-
-@resource.get("/printer/query_endstops/status", needs=Permission.CONTROL, waits=True)
-async def query_endstops(request: Request) -> dict[str, str]:
-    """Asked of the machine, which must stand still."""
-    p = request.printer
-    said = endstops_of(await request.host.steering.endstops(p, request.caller))
-    request.call.part(Live).feeds.synthesised(p).told.endstops = said
-    return said
