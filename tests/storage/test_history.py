@@ -84,17 +84,13 @@ def test_a_page_of_a_long_history_is_found_by_an_index(full: sqlite3.Connection,
     plan = [row[3] for row in full.execute(f"EXPLAIN QUERY PLAN {seen[0]}")]
     assert plan[0].startswith("SEARCH runs USING INDEX"), plan
     assert not [step for step in plan if step.startswith("SCAN")], plan
-    runs = [
-        Run(**{**msgspec.structs.asdict(RUN), "ordinal": n // 2 + 1, "started_at": n * 10.0}) for n in range(1, MANY, 2)
+    there = [(n // 2 + 1, n * 10.0) for n in range(1, MANY, 2)]  # ordinals, and when they started
+    asked = [
+        ordinal
+        for ordinal, started_at in (there if page.oldest_first else reversed(there))
+        if (page.before is None or started_at + 5 < page.before) and (page.since is None or started_at > page.since)
     ]
-    runs = [
-        run
-        for run in runs
-        if (page.before is None or run.started_at + 5 < page.before)
-        and (page.since is None or run.started_at > page.since)
-    ]
-    runs = runs if page.oldest_first else runs[::-1]
-    wanted = [run.ordinal for run in runs[page.start : page.start + page.limit]]
+    wanted = asked[page.start : page.start + page.limit]
     assert [entry.run.ordinal for entry in entries] == wanted
     assert all(entry.file is not None and entry.file.metadata is not None for entry in entries)
 
@@ -105,8 +101,8 @@ def test_a_page_of_a_long_history_takes_milliseconds(full: sqlite3.Connection) -
         history.page(full, "p1", page)
         return time.perf_counter() - began
 
-    assert min(took(Page(50)) for _ in range(5)) < 0.02
-    assert min(took(Page(50, start=24_000)) for _ in range(5)) < 0.2
+    assert min(took(Page(50)) for _ in range(5)) < 0.05
+    assert min(took(Page(50, start=24_000)) for _ in range(5)) < 0.3
 
 
 async def test_numbers_are_of_a_printer_and_given_once(records: Records) -> None:

@@ -123,7 +123,9 @@ async def _started(request: Request, item: Item) -> bool:
         if not p.is_operational or p.run_state is not None:
             return False
         await request.host.runs.start(p, item.path, by=request.caller)
-    except (NotAllowed, NotFound, NotNow, LinkLost, MachineFault):
+    except LinkLost:
+        return True  # it may have begun, so nothing starts it again, and it is not queued either
+    except (NotAllowed, NotFound, NotNow, MachineFault):
         return False
     return True
 
