@@ -121,6 +121,22 @@ async def test_a_websocket_is_of_one_printer_and_told_of_no_other(both: Hosted, 
         await socket.until_told("notify_klippy_ready")
 
 
+async def test_who_shows_a_key_of_another_printer_hears_of_that_alone(both: Hosted) -> None:
+    """Also of what it subscribed to before: that was the first printer's."""
+    who = {"client_name": "x", "version": "1", "type": "web", "url": "http://x"}
+    bound = await both.key_of(Role.VIEWER, "two")
+    async with serving(both) as (served, _), opened(served, X_Api_Key=both.keys[Role.ADMINISTRATOR]) as socket:
+        await socket.ask("printer.objects.subscribe", objects={"webhooks": None})
+        await both.machines["one"].connect()
+        await socket.until_told("notify_status_update")
+        await socket.ask("server.connection.identify", **who, api_key=bound)
+        socket.told.clear()
+        await both.machines["one"].disconnect()
+        for _ in range(2):
+            await socket.until_told("notify_proc_stat_update")
+        assert not [one for one in socket.told if one["method"] == "notify_status_update"]
+
+
 # The doors
 
 

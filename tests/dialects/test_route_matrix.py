@@ -68,6 +68,8 @@ def test_no_door_is_open_by_oversight() -> None:
         {},
         {"X-Api-Key": "wrong"},
         {"Authorization": "Bearer wrong"},
+        {"Authorization": "Bearer eyJhbGciOiJub25lIn0.eyJ1c2VybmFtZSI6InJvb3QifQ."},
+        {"X-Access-Token": "wrong"},
         {"Cookie": "session_P8080=wrong; csrf_token_P8080=wrong", "X-CSRF-Token": "wrong"},
         {
             "X-Forwarded-For": "127.0.0.1",
@@ -76,7 +78,7 @@ def test_no_door_is_open_by_oversight() -> None:
             "Forwarded": "for=_",
         },
     ],
-    ids=["none", "wrong key", "wrong token", "wrong cookie", "forged proxy"],
+    ids=["none", "wrong key", "wrong token", "forged token", "wrong access token", "wrong cookie", "forged proxy"],
 )
 async def test_who_is_not_known_gets_nothing(one: Hosted, headers: dict[str, str]) -> None:
     await one.put("there.gcode")
@@ -209,6 +211,16 @@ async def test_a_key_that_ended_opens_nothing(one: Hosted) -> None:
     async with one.client(ended) as client:
         for route in CLOSED:
             answer = await client.request(route.method, path_of(route))
+            assert answer.status_code == refusal_of(route), (route.method, route.path)
+
+
+async def test_a_log_in_that_ended_opens_nothing(one: Hosted) -> None:
+    accounts = one.host.accounts
+    caller, tokens = await accounts.log_in_with_tokens("root", "correct horse", "127.0.0.1", "http://127.0.0.1")
+    await accounts.end_logins(caller)
+    async with one.client() as client:
+        for route in CLOSED:
+            answer = await client.request(route.method, path_of(route), headers={"X-Access-Token": tokens.access})
             assert answer.status_code == refusal_of(route), (route.method, route.path)
 
 

@@ -107,7 +107,8 @@ class Feed:
                 tick = self._tree.tick
                 frames.clear()
             connection = follower.connection
-            if self._connections.find(connection.id) is not connection:
+            # A connection may become one of another printer: when a key that is bound to that one is shown on it.
+            if self._connections.find(connection.id) is not connection or connection.slug != self._slug:
                 self._followers.pop(connection.id, None)
                 await self._follow()
                 continue
