@@ -219,7 +219,7 @@ async def test_a_stranger_s_socket_becomes_who_logs_in_on_it(ready: Hosted) -> N
         assert (await socket.ask("access.get_user"))["username"] == "oz"
         assert (await socket.ask("access.refresh_jwt", refresh_token=said["refresh_token"]))["username"] == "oz"
         assert await socket.ask("access.refresh_jwt", refresh_token="wrong") == UNAUTHORIZED
-        assert (await socket.ask("access.get_api_key"))["code"] == 403
+        assert (await socket.ask("access.post_api_key"))["code"] == 403
         assert await socket.ask("access.logout") == {"username": "oz", "action": "user_logged_out"}
         assert await socket.ask("access.get_user") == UNAUTHORIZED
 
@@ -335,6 +335,17 @@ async def test_a_log_in_on_a_trusted_socket_ends_in_trust(tmp_path: Path) -> Non
         assert (await socket.ask("access.get_user"))["username"] == "_TRUSTED_USER_"
 
 
+async def test_fluidd_begins_for_an_operator_without_a_complaint(ready: Hosted) -> None:
+    """It asks for the key, whoever uses it, and shows people what is refused with a code of HTTP's."""
+    async with serving(ready) as (served, _), opened(served) as socket:
+        await socket.ask("access.login", username="oz", password=PASSWORD)
+        assert (await socket.ask("access.get_user"))["username"] == "oz"
+        assert [user["username"] for user in (await socket.ask("access.users.list"))["users"]] == ["oz"]
+        refused = await socket.ask("access.get_api_key")
+        assert refused["code"] == -32602
+        assert "manage accounts" in refused["message"]
+
+
 @pytest.mark.parametrize("role", [None, *Role])
 async def test_a_role_may_of_each_method_what_its_row_says(ready: Hosted, role: Role | None) -> None:
     """Every method of the table, asked on a WebSocket without what it would need to do anything (S3)."""
@@ -352,7 +363,7 @@ async def test_a_role_may_of_each_method_what_its_row_says(ready: Hosted, role: 
             if role is None:
                 assert answer == UNAUTHORIZED, name
             else:
-                assert answer["code"] == 403, (name, answer)
+                assert answer["code"] == (-32602 if endpoint.asked_by_all else 403), (name, answer)
     assert not any(machine.sent for machine in ready.machines.values())
 
 

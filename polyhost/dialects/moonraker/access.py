@@ -131,7 +131,7 @@ def _issuer(request: Request) -> str:
 # Keys and one-shot tokens
 
 
-@resource.get("/access/api_key", needs=Permission.ACCOUNTS)
+@resource.get("/access/api_key", needs=Permission.ACCOUNTS, asked_by_all=True)
 async def api_key(request: Request) -> str:
     """At the address of a printer, the one of that printer alone."""
     return await request.host.accounts.shown_key(request.call.addressed or "", by=request.caller)

@@ -54,7 +54,8 @@ class Endpoint:
     """`verbs` are none for what JSON-RPC alone reaches, `method` is "" for what HTTP alone does.
 
     `waits`: its answer may take longer than others should wait behind it.  `socket_only`: it is about the WebSocket
-    that it comes by.  `reads_body`: a body has arguments; otherwise the handler reads it.
+    that it comes by.  `reads_body`: a body has arguments; otherwise the handler reads it.  `asked_by_all`: front ends
+    ask it at their start, whoever uses them, so that a refusal is told in a way that they do not show to people.
     """
 
     verbs: tuple[str, ...]
@@ -66,6 +67,7 @@ class Endpoint:
     socket_only: bool
     reads_body: bool
     key_in_body: bool
+    asked_by_all: bool = False
 
 
 class Resource:
@@ -103,6 +105,7 @@ class Resource:
         socket_only: bool = False,
         reads_body: bool = True,
         key_in_body: bool = False,
+        asked_by_all: bool = False,
     ) -> Callable[[H], H]:
         """`method` is its name for JSON-RPC ("": it has none), by default made of the path."""
         if (needs is None) != open_door:
@@ -111,7 +114,7 @@ class Resource:
         def added(handle: H) -> H:
             named = path.strip("/").replace("/", ".") if method is None else method
             self.endpoints.append(
-                Endpoint(verbs, path, named, handle, needs, waits, socket_only, reads_body, key_in_body)
+                Endpoint(verbs, path, named, handle, needs, waits, socket_only, reads_body, key_in_body, asked_by_all)
             )
             return handle
 

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import msgspec
 
-from polyhost.core.errors import Malformed, PolyhostError
+from polyhost.core.errors import Malformed, NotAllowed, NotKnown, PolyhostError
 from polyhost.dialects.moonraker.errors import (
     INVALID_PARAMS,
     INVALID_REQUEST,
@@ -96,7 +96,10 @@ class Rpc:
                 request.require(endpoint.needs)
             result = await endpoint.handle(request)
         except PolyhostError as error:
-            return _failed(number, rpc_error_of(error))
+            refused = endpoint.asked_by_all and isinstance(error, NotAllowed) and not isinstance(error, NotKnown)
+            # Codes of HTTP's are shown to people; this one is not.
+            said = ErrorWords(INVALID_PARAMS, str(error)) if refused else rpc_error_of(error)
+            return _failed(number, said)
         return None if number is None else {"jsonrpc": "2.0", "result": result, "id": number}
 
 
