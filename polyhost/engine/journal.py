@@ -16,6 +16,7 @@ from typing import Final
 
 import msgspec
 
+from polyhost.core.file import NamedObject
 from polyhost.core.job import RunState
 from polyhost.core.ports import RunOrder
 from polyhost.engine.messages import EndedRun, MachineSettings
@@ -39,6 +40,7 @@ class RunRecord(msgspec.Struct, frozen=True):
     file_bytes: int = 0
     lines: int = 0
     modal: ModalState | None = None
+    excluded: tuple[NamedObject, ...] = ()  # that are left out
 
 
 class PrinterRecord(msgspec.Struct, frozen=True):

@@ -339,7 +339,7 @@ class Engine:
             case m.StartRun():
                 return self._done(id, self._machine(request.printer).start(request.order))
             case m.ExcludeObjects():
-                raise NotNow("objects cannot be left out yet")
+                self._machine(request.printer).exclude(request.run_id, request.objects)
             case m.PauseRun():
                 self._machine(request.printer).pause(request.run_id)
             case m.ResumeRun():

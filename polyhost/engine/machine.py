@@ -22,7 +22,7 @@ from polyhost.core.events import (
     PrinterStateChanged,
     RunStateChanged,
 )
-from polyhost.core.file import LayerIndex
+from polyhost.core.file import LayerIndex, NamedObject
 from polyhost.core.job import RunState
 from polyhost.core.ports import Clock, RunOrder
 from polyhost.core.printer import Cause, PrinterState
@@ -179,6 +179,8 @@ class Machine:
         self._no_run("start another")
         kind = CardRun if order.on_card else FileRun
         run = self.run = kind(order, self.conversation, self, self._clock)
+        if (past := self.past_runs.continued_by(order)) is not None:
+            run.exclude(past.excluded, past.modal)
         self.past_runs.unfinished = None
         self._watch.used()
         written = asyncio.Event()
@@ -244,6 +246,15 @@ class Machine:
 
     def cancel(self, run_id: str) -> None:
         self._active(run_id).cancel()
+        self._acted()
+
+    def exclude(self, run_id: str, objects: Sequence[NamedObject]) -> None:
+        run = self._active(run_id)
+        if run.order.on_card:
+            raise NotNow(f"{self.name} prints from its own card: nothing of the file can be left out")
+        run.exclude(objects)
+        self.changed = True
+        self._keep()
         self._acted()
 
     def give_layers(self, run_id: str, layers: LayerIndex) -> None:

@@ -6,6 +6,7 @@ import msgspec
 
 from polyhost.core.errors import NotFound
 from polyhost.core.job import ENDED, RunSignal, RunState, advance
+from polyhost.core.ports import RunOrder
 from polyhost.engine.journal import PrinterRecord, RunRecord
 from polyhost.engine.messages import EndedRun
 from polyhost.engine.run import FileRun
@@ -52,6 +53,12 @@ class PastRuns:
     def left_on_card(self) -> bool:
         """Whether the last run ended before its time and may go on by itself, from the machine's own card."""
         return self.unfinished is not None and self.unfinished.order.on_card
+
+    def continued_by(self, order: RunOrder) -> RunRecord | None:
+        """The run that `order` goes on with, if it had left out objects."""
+        past = self.unfinished
+        goes_on = past is not None and order.start_byte and past.order.sha256 == order.sha256
+        return past if goes_on and past is not None and past.excluded else None
 
     def forget(self, run_id: str) -> bool:
         """A server has it in its history; False when it was not kept."""

@@ -6,6 +6,7 @@ The run reads its file in batches, keeps only the lines that the machine has not
 its specification: comments and blanks never reach the wire; M0, M1 and M25 pause and are not sent.
 """
 
+import asyncio
 import bisect
 import os
 import re
@@ -15,6 +16,7 @@ from typing import BinaryIO, Final, Protocol
 import msgspec
 
 from polyhost.core.errors import Malformed, NotFound, NotNow
+from polyhost.core.file import NamedObject
 from polyhost.core.handling import ScriptName
 from polyhost.core.job import ENDED, RunProgress, RunSignal, RunState, advance
 from polyhost.core.placeholders import Values
@@ -28,12 +30,15 @@ from polyhost.engine.journal import RunRecord
 from polyhost.engine.layer_times import time_at
 from polyhost.engine.messages import EndedRun
 from polyhost.engine.points import again, both, position_in, values_at
-from polyhost.firmware.marlin.session import Lane, Session
+from polyhost.engine.skipping import Skipping
+from polyhost.firmware.marlin.session import BACKLOG_LINES, Lane, Session
 from polyhost.gcode.modal import ModalState
 from polyhost.gcode.reader import LineReader
 
 _REFILL: Final = 32  # lines worth a batch: a batch costs as much as the lines in it
 _BATCH: Final = 256  # lines
+_SKIPS: Final = 40  # batches that are looked at in a row when nothing of them is sent
+_BACKLOG: Final = 64  # lines held ready while objects are left out, so that the next is left out soon
 _SETTLE: Final = 512  # acknowledged lines kept before they are accounted for
 _STOPS: Final = re.compile(
     rb"^(?:(?:N\d+\s*)?M0*(0|1|25|28|112)(?![\d.])|@(pause|cancel|abort)(?!\w))", re.IGNORECASE | re.MULTILINE
@@ -83,6 +88,8 @@ class FileRun:
         self._ends: list[int] = []
         self._base = 0
         self._fed = 0
+        self._skipping: Skipping | None = None
+        self._through = 0  # lines so far that `_skipping` has judged
         self._intake = Intake(holder.hooks, conversation.picture.modal.tool)
         self._read_to = order.start_byte
         self._rest: tuple[Sequence[bytes], Sequence[int]] = ([], [])  # of a batch, behind a line that stops the run
@@ -137,6 +144,8 @@ class FileRun:
 
     def _started(self) -> None:
         self._move(RunSignal.STARTED)
+        if self._skipping is not None:
+            self._skipping.begin(self._conversation.picture.modal.copy())
         self.feed()
 
     def pause(self, *, quietly: bool = False) -> None:
@@ -145,7 +154,7 @@ class FileRun:
             return
         self._move(RunSignal.PAUSE)
         self._take_back()
-        self._modal = self._conversation.picture.modal.copy()
+        self._modal = self._fed_modal()
         self._said_at_pause = -1
         self.position = None
         if quietly:
@@ -163,7 +172,7 @@ class FileRun:
 
     def _pause_here(self) -> None:
         self._point = self._here()
-        self._modal = self._conversation.picture.modal.copy()
+        self._modal = self._fed_modal()
         self._say(ScriptName.AFTER_PAUSE, self.order.scripts.after_pause, self._paused)
 
     def _paused(self) -> None:
@@ -245,6 +254,29 @@ class FileRun:
             self._take_back()
             self._end(RunSignal.FAULT)
 
+    def exclude(self, objects: Sequence[NamedObject], modal: ModalState | None = None) -> None:
+        """Leave out what is not on the wire yet of `objects`; `modal` is what the machine will be set to, if known."""
+        if self._skipping is None:
+            self._take_back()
+            self.settle()
+            if modal is None:
+                halted = self.state in (RunState.PAUSING, RunState.PAUSED, RunState.RESUMING)
+                modal = self._modal if halted else self._fed_modal()
+            fed = self._fed - self._base
+            self._skipping = Skipping(modal.copy(), self._ends[fed - 1] if fed else self.file_bytes)
+            self._through = self._fed
+        self._skipping.exclude(objects)
+
+    def _fed_modal(self) -> ModalState:
+        """What the lines given to the session set the machine to, once it has taken them."""
+        modal = self._conversation.picture.modal.copy()
+        modal.advance(self._lines[: self._fed - self._base])
+        return modal
+
+    @property
+    def excluded(self) -> tuple[NamedObject, ...]:
+        return () if self._skipping is None else tuple(self._skipping.objects.values())
+
     # --- feeding
 
     def feed(self) -> None:
@@ -258,7 +290,7 @@ class FileRun:
         if session.file_lines_acknowledged - self._base >= _SETTLE:
             self.settle()
         if self.state is RunState.PRINTING:
-            lines = self._next(room)
+            lines = self._next(room) if self._skipping is None else self._kept(room, self._skipping)
             if lines and self._conversation.ready_to_send(lines):
                 session.queue(lines, Lane.FILE)
                 self._fed += len(lines)
@@ -284,6 +316,23 @@ class FileRun:
                 return []
         first = self._fed - self._base
         return self._lines[first : first + max(0, room)]
+
+    def _kept(self, room: int, skipping: Skipping) -> list[bytes]:
+        """`_next`, without what is left out."""
+        room -= BACKLOG_LINES - _BACKLOG
+        for _ in range(_SKIPS):
+            first, last = self._fed - self._base, self._through - self._base
+            if first < last or room <= 0:
+                return self._lines[first : min(last, first + max(0, room))]
+            lines = self._next(room)
+            if not lines:
+                return []
+            part = slice(last, last + len(lines))
+            lines, ends = skipping.kept(lines, self._ends[part])
+            self._lines[part], self._ends[part] = lines, ends
+            self._through += len(lines)
+        asyncio.get_running_loop().call_soon(self._conversation.pump)  # after whoever else waits for the loop
+        return []
 
     def _read(self) -> None:
         lines, ends = self._rest
@@ -396,6 +445,7 @@ class FileRun:
             printing_s=self.printing_s,
             file_time_s=file_time_s,
             reason=self.reason,
+            excluded=() if self._skipping is None else self._skipping.names,
         )
 
     @property
@@ -419,6 +469,7 @@ class FileRun:
             file_bytes=self.file_bytes,
             lines=self.lines,
             modal=self._conversation.picture.modal.copy(),
+            excluded=self.excluded,
         )
 
     def ended(self) -> EndedRun:

@@ -36,7 +36,8 @@ class ModalState(msgspec.Struct):
 
     Positions are in the coordinates of the file; the machine's own are `x + shift_x` and so on, after a ``G92``.
     `homed` has the letters of the axes whose position is known, such as "XYZ".  `settings` are the words of the
-    last ``M201``, ``M203``, ``M204``, ``M205``, ``M207``, ``M208`` and ``M900``.
+    last ``M201``, ``M203``, ``M204``, ``M205``, ``M207``, ``M208`` and ``M900``.  `pushed` is the filament moved so
+    far, less what was pulled back; `pulled` how far that in use is pulled back now, `parked` the same by other tools.
     """
 
     millimetres: bool = True
@@ -59,12 +60,18 @@ class ModalState(msgspec.Struct):
     chamber: float = 0.0
     speed_factor: float = 1.0
     flow_factor: float = 1.0
+    pushed: float = 0.0
+    pulled: float = 0.0
+    parked: dict[int, float] = msgspec.field(default_factory=dict)
     settings: dict[str, dict[str, str]] = msgspec.field(default_factory=dict)
 
     def copy(self) -> "ModalState":
         """A snapshot that later commands leave alone."""
         return msgspec.structs.replace(
-            self, hotends=dict(self.hotends), settings={code: dict(words) for code, words in self.settings.items()}
+            self,
+            hotends=dict(self.hotends),
+            parked=dict(self.parked),
+            settings={code: dict(words) for code, words in self.settings.items()},
         )
 
     @property
@@ -113,7 +120,11 @@ class ModalState(msgspec.Struct):
         if z is not None:
             self.z = z * scale if absolute else self.z + z * scale
         if e is not None:
-            self.e = e * scale if absolute and self.extruder_absolute else self.e + e * scale
+            way = e * scale - self.e if absolute and self.extruder_absolute else e * scale
+            self.e += way
+            self.pushed += way
+            way = self.pulled - way
+            self.pulled = way if way > 0.0 else 0.0
 
     def _carry_out(self, command: bytes) -> None:
         match = _CODE.match(command)
@@ -164,7 +175,13 @@ class ModalState(msgspec.Struct):
             case _ if code in _KEPT:
                 self.settings.setdefault(code, {}).update(words)
             case _ if code[0] == "T" and int(code[1:]) < MAX_TOOLS:
-                self.tool = int(code[1:])
+                self._select(int(code[1:]))
+
+    def _select(self, tool: int) -> None:
+        if tool != self.tool:
+            self.parked[self.tool] = self.pulled
+            self.pulled = self.parked.pop(tool, 0.0)
+            self.tool = tool
 
     @staticmethod
     def _target(values: dict[str, float], now: float) -> float:

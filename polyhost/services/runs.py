@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 import logging
 import uuid
+from collections.abc import Collection
 from typing import Final
 
 import msgspec
@@ -248,6 +249,22 @@ class Runs:
         if run.state is not RunState.CANCELLING:
             advance(run.state, RunSignal.CANCEL)
             await p.driver.cancel(run.id)
+
+    async def exclude(self, p: Printer, names: Collection[str], by: Caller) -> None:
+        """Leave out what is still to come of the objects of these names; what is left out already stays so.
+
+        `NotNow` without a run, `NotFound` names the objects there are.
+        """
+        _needs(by, p)
+        run = self._steerable(p)
+        analysis = None if run.on_card else await self._files.analysis(run.path)
+        if analysis is None or self._files.get(run.path).sha256 != run.file_sha256:
+            raise NotNow(f"{run.path} was not read to its end yet; which objects it has is not known")
+        there = {named.name: named for named in analysis.objects}
+        if missing := [name for name in names if name not in there]:
+            known = ", ".join(there) or "none"
+            raise NotFound(f"no object {missing[0]!r} in {run.path}; there are: {known[:1000]}")
+        await p.driver.exclude(run.id, tuple(there[name] for name in dict.fromkeys(names)))
 
     async def restart(self, p: Printer, by: Caller) -> Run:
         """Cancel a paused run and print its file from the beginning."""

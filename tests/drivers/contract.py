@@ -8,7 +8,7 @@ import pytest
 
 from polyhost.core.errors import LinkLost, MachineFault, NotFound, NotNow, PolyhostError
 from polyhost.core.events import AtCommandSeen, CommandSuppressed, FirmwareSpoke, RunStateChanged, ScriptRan
-from polyhost.core.file import LayerIndex
+from polyhost.core.file import LayerIndex, NamedObject
 from polyhost.core.handling import Handling
 from polyhost.core.job import ENDED, RunState
 from polyhost.core.ports import Scripts
@@ -402,6 +402,43 @@ class DriverContract:
         await reached(rig.driver, rig.ear, RunState.PAUSED)
         await rig.driver.send(["M118 A1 action:resume"])
         await reached(rig.driver, rig.ear, RunState.COMPLETED)
+
+    async def test_objects_are_left_out_from_the_moment_on(self, rig: Rig, tmp_path: Path) -> None:
+        def drawing(x: int) -> list[str]:
+            return [f"G1 X{x + n % 2} Y{n / 10:g} E0.1" for n in range(400)]
+
+        a, b, c = drawing(10), drawing(60), drawing(110)
+        commands = ["G28", "M104 S200", "M109 S200", "G90", "M83", "G1 Z0.2 F6000", *a[:40], "M0", *a[40:200]]
+        commands += ["M106 S77", *a[200:], "M117 second", *b[:10], "M0", *b[10:], "M117 third", *c, "M84"]
+        order = order_of(tmp_path, commands)
+        data = Path(order.file).read_bytes()
+        second, third = data.index(b"M117 second"), data.index(b"M117 third")
+        objects = [
+            NamedObject("one", 0, 0, 1, 1, ((0, second),)),
+            NamedObject("two", 0, 0, 1, 1, ((second, third),)),
+        ]
+        with pytest.raises(NotFound):
+            await rig.driver.exclude("run-1", objects)
+        await rig.driver.start(order)
+        await reached(rig.driver, rig.ear, RunState.PAUSED)
+        await rig.driver.exclude("run-1", objects[:1])
+        run = rig.driver.snapshot.run
+        assert run is not None
+        assert run.excluded == ("one",)
+        await rig.driver.resume("run-1")
+        await rig.ear.until(lambda: len(paused(rig)) == 2)
+        await rig.driver.exclude("run-1", objects[1:])
+        await rig.driver.resume("run-1")
+        await reached(rig.driver, rig.ear, RunState.COMPLETED)
+        run = rig.driver.snapshot.run
+        assert run.excluded == ("one", "two")
+        assert (run.file_bytes, run.fraction_done) == (order.size_bytes, 1.0)
+        sent = [line for line in await rig.sent() if line != "M400"]
+        begin, end = commands.index("M0"), commands.index("M84")
+        assert sent == [
+            *(*commands[:begin], "M106 S77", "M117 second", "G1 Y39.9 F6000", "G1 F6000", *b[:10]),
+            *("M117 third", "G1 Y39.9 F6000", "G1 F6000", *commands[end - 400 :]),
+        ]
 
     async def test_layers_count_once_they_are_known(self, rig: Rig, tmp_path: Path) -> None:
         order = order_of(tmp_path, ["G28", *moves(40), "M0", *moves(40)])
