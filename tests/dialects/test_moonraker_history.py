@@ -156,6 +156,15 @@ async def test_what_was_printed_is_known_when_its_file_is_gone(one: Hosted, clie
     assert job["exists"] is True
 
 
+async def test_files_of_one_content_keep_their_own_times(one: Hosted, client: httpx.AsyncClient) -> None:
+    await one.put("copy.gcode", b"a.gcode")
+    for path in ("a.gcode", "copy.gcode"):
+        await print_(one, path, *DONE)
+    jobs = (await result(await client.get(f"{PATH}/list?order=asc")))["jobs"]
+    times = [one.host.files.get(path).modified_at for path in ("a.gcode", "copy.gcode")]
+    assert [job["metadata"]["modified"] for job in jobs] == times
+
+
 @pytest.mark.parametrize(
     ("query", "expected"),
     [

@@ -10,9 +10,11 @@ import httpx
 import pytest
 import websockets
 
-from polyhost.config import Config, Queue
+from polyhost.config import Config, Moonraker, Queue
 from polyhost.config import Printer as PrinterSettings
+from polyhost.core.errors import LinkLost
 from polyhost.core.job import RunSignal
+from polyhost.core.ports import RunOrder
 from polyhost.core.user import Role
 from tests.services.world import until
 from tests.web.hosting import Hosted, hosted
@@ -160,3 +162,39 @@ async def test_a_start_that_cannot_be_says_why(one: Hosted, client: httpx.AsyncC
     await one.machine.disconnect()
     answer = await client.post(f"{PATH}/start")
     assert (answer.status_code, answer.json()["error"]["message"]) == (400, "one is offline; connect it first")
+
+
+@pytest.mark.parametrize("wanted", [True, False])
+async def test_an_upload_to_be_printed_waits_its_turn_where_the_owner_wants_that(tmp_path: Path, wanted: bool) -> None:
+    async with hosted(tmp_path, config=Config(moonraker=Moonraker(queue_uploads=wanted))) as one:
+        p = one.host.printers.get("one")
+        async with one.client(role=Role.OPERATOR) as client:
+
+            async def sent(name: str) -> tuple[bool, bool]:
+                answer = await client.post(
+                    "/server/files/upload", files={"file": (name, b"G28\n")}, data={"print": "true"}
+                )
+                assert answer.status_code == 201, answer.text
+                return answer.json()["print_started"], answer.json()["print_queued"]
+
+            assert await sent("a.gcode") == (True, False)
+            assert await sent("b.gcode") == (False, wanted)
+            assert [job.path for job in one.host.queue.of(p).jobs] == ["b.gcode"] * wanted
+            one.machine.signal(RunSignal.END_OF_FILE, RunSignal.FINISH_DONE)
+            await one.ended()
+            assert one.host.queue.state(p).value == "paused"
+
+
+async def test_a_start_in_doubt_is_not_queued_as_well(tmp_path: Path) -> None:
+    async with hosted(tmp_path, config=Config(moonraker=Moonraker(queue_uploads=True))) as one:
+
+        async def lost(order: RunOrder) -> None:
+            raise LinkLost("the engine is gone")
+
+        one.machine.start = lost  # type: ignore[method-assign]
+        async with one.client(role=Role.OPERATOR) as client:
+            answer = await client.post(
+                "/server/files/upload", files={"file": ("a.gcode", b"G28\n")}, data={"print": "true"}
+            )
+            assert (answer.status_code, answer.json()["print_queued"]) == (201, False)
+        assert one.host.queue.of(one.host.printers.get("one")).jobs == ()

@@ -137,7 +137,8 @@ def _still_there(host: Host, run: Run) -> File | None:
 def _entry(host: Host, run: Run, file: File | None) -> JobEntry:
     """`file` is what was printed, as far as that is known."""
     there = _still_there(host, run)
-    metadata = {} if file is None else content_of(host, file)
+    known = there or file
+    metadata = {} if known is None else content_of(host, known)
     if there is None:
         metadata.pop("thumbnails", None)  # they are at the place of the file
     return entry_of(run, metadata, exists=there is not None)
