@@ -1,6 +1,7 @@
 """What Mainsail and Fluidd send, to a real process with a virtual printer: jogs, heating, a whole print."""
 
 import json
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -121,8 +122,25 @@ def test_a_print_is_started_paused_resumed_and_cancelled(running: Host) -> None:
 
 
 def test_a_machine_that_was_stopped_comes_back(running: Host) -> None:
+    """And nothing waits for what the stopped one was to do."""
+    pending: list[tuple[int, Any]] = []
+    heating = threading.Thread(target=lambda: pending.append(script(running, "M109 S200\nM117 hot")))
+    heating.start()
+    until(lambda: seen(running, "extruder")["extruder"]["target"] == 200.0, "the machine to heat")
     assert running.client.post("/printer/emergency_stop").json() == {"result": "ok"}
     until(lambda: running.get("/server/info")["result"]["klippy_state"] == "shutdown", "the machine to be stopped")
-    assert running.client.post("/printer/firmware_restart").json() == {"result": "ok"}
-    until(lambda: running.get("/server/info")["result"]["klippy_state"] == "ready", "the machine to be back")
+    heating.join(30)
+    assert [status for status, _ in pending] == [503]
+    address = running.url.replace("http", "ws") + "/websocket"
+    for way, told in (
+        ("firmware_restart", ["notify_klippy_ready"]),
+        ("restart", ["notify_klippy_disconnected", "notify_klippy_ready"]),
+    ):
+        with connect(address, additional_headers={"X-Api-Key": running.key}) as client:
+            assert running.client.post(f"/printer/{way}").json() == {"result": "ok"}
+            heard: list[str] = []
+            while heard[-1:] != ["notify_klippy_ready"]:
+                notice = json.loads(client.recv(timeout=30))
+                heard += [notice["method"]] * notice["method"].startswith("notify_klippy_")
+            assert heard == told
     assert script(running, "G28") == (200, "ok")

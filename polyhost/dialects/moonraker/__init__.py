@@ -17,6 +17,11 @@ is one whole Moonraker: at ``/p/<printer>/``, at a port of its own, by a key tha
 - A job queue survives a restart, paused; moving a job to the front is told as ``jobs_added``; starting one that cannot
   begin (offline; printing, without ``queue.automatic``) is refused with the reason, and what pauses one later is told
   as a line of the console.
+- A script has at most 64 KiB and 1,000 lines, and is judged whole before its first line is sent; ``M112`` in it counts
+  at once.  Beyond 64 requests of one WebSocket that wait for the printer, others are refused with 503.
+- A restart closes the link of a machine and opens it again; while it prints that is refused.
+- The console has one entry for lines that a machine said together, and neither its ``ok`` nor temperatures that nobody
+  asked for.  Endstops are asked of the machine, by who may command it.
 """
 
 from typing import Final

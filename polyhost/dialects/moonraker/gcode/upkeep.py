@@ -26,12 +26,18 @@ STATES: Final = {
 
 
 async def restart(host: Host, p: Printer, by: Caller, *, firmware: bool = False) -> None:
-    """Open the link again, which resets most boards; one that is stopped and still listens is told to go on first."""
+    """Close the link, which leaves the machine cold, and open it again, which resets most boards.
+
+    Firmware that is stopped and still listens is told to go on first.
+    """
     if p.run_state is not None:
         raise NotNow(f"{p.slug} is printing; cancel the run first")
-    if firmware and p.is_operational:
-        await host.terminal.send(p, ["M999"], by)
-    await host.printers.connect(p, None, None, by)
+    profile = p.profile_id
+    if p.is_operational:
+        if firmware:
+            await host.terminal.send(p, ["M999"], by)
+        await host.printers.disconnect(p, by)
+    await host.printers.connect(p, None, None, by, profile=profile)
 
 
 @table.command(
