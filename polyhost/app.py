@@ -163,6 +163,7 @@ class App:
                         "timelapses": self.host.timelapses.run,
                         "notices": self.host.notices.run,
                         "spoolman": self.host.spoolman.run,
+                        "power devices": self.host.power.run,
                         **{kind.__name__.lower(): part.run for kind, part in application.parts.items()},
                         "ports of printers": own_ports.run,
                         "sockets of printers": own_sockets.run,

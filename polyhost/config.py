@@ -10,7 +10,7 @@ import os
 import re
 import tomllib
 import urllib.parse
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, Literal
 
@@ -21,6 +21,7 @@ from polyhost.core.printer import PrinterProfile, checked_profile
 from polyhost.core.user import Role
 
 MAX_COMMAND_S: Final = 3600.0
+MAX_POWER: Final = 32
 _ROLES: Final = tuple(role.value for role in Role)
 DIVIDER: Final = "divider"
 _KEPT_FREE: Final = 0.02
@@ -135,6 +136,24 @@ class Action(_Section, frozen=True):
     wait: bool = True  # False: answered as soon as it has begun
 
 
+class Power(_Section, frozen=True):
+    """``[[power]]``: a switch that printers, or what is around them, get their current through, asked over HTTP."""
+
+    name: str  # shown to people
+    type: Literal["tasmota", "shelly", "homeassistant", "http"]
+    url: str = ""  # of the switch, or of Home Assistant; with "http": asked for whether it is on, "" asks nothing
+    printers: tuple[str, ...] = ()  # whose clients see it and switch it; none is all
+    output: int | None = None  # tasmota, shelly: which of its switches; none is the first
+    entity: str = ""  # homeassistant: such as "switch.printer"
+    user: str = ""  # tasmota, shelly: who it wants to know
+    password: str = ""  # the same
+    token: str = ""  # homeassistant: a long-lived access token
+    on_url: str = ""  # http: asked for to switch it on
+    off_url: str = ""  # http: the same, off
+    on_text: str = ""  # http: what the answer of `url` has in it while it is on
+    locked_while_printing: bool = False  # nobody switches it while one of its printers prints
+
+
 class Timelapse(_Section, frozen=True):
     """``[timelapse]``: how movies of prints are made; which prints are recorded is set while the host runs"""
 
@@ -176,6 +195,7 @@ class Config(_Section, frozen=True):
     system: System = System()
     timelapse: Timelapse = Timelapse()
     actions: tuple[Action, ...] = ()
+    power: tuple[Power, ...] = ()
     printers: tuple[Printer, ...] = ()
 
 
@@ -200,6 +220,7 @@ def read_config(path: Path) -> Config:
         check_access(config.access)
         check_commands(config.system, config.actions)
         check_spoolman(config.moonraker.spoolman)
+        check_power(config.power)
     except Malformed as error:
         raise Malformed(f"{path}: {error}") from error
     slugs = [printer.slug for printer in config.printers]
@@ -262,15 +283,40 @@ def check_commands(system: System, actions: Iterable[Action]) -> None:
 
 def check_spoolman(url: str) -> None:
     """`Malformed` when `url` names no server."""
-    if not url:
-        return
+    if url and (not _is_url(url) or "?" in url or "#" in url):
+        raise Malformed(f"moonraker.spoolman must be like http://host:7912, not {url!r}")
+
+
+def check_power(devices: Sequence[Power]) -> None:
+    """`Malformed` when a switch could not be asked, or not be told from another."""
+    if len(devices) > MAX_POWER:
+        raise Malformed(f"there are {len(devices)} power devices; {MAX_POWER} is the limit")
+    for number, device in enumerate(devices):
+        name = f"the power device {device.name!r}"
+        if not device.name or len(device.name.encode()) > 255 or not device.name.isprintable():
+            raise Malformed(f"{name} must have a name of at most 255 bytes, without control characters")
+        if any(other.name == device.name for other in devices[:number]):
+            raise Malformed(f"{name} is there twice; give each its own name")
+        wanted = {"http": (device.on_url, device.off_url)}.get(device.type, (device.url,))
+        for url in (*wanted, device.url or wanted[0]):
+            if not _is_url(url):
+                raise Malformed(f"{name} wants an address like http://host, not {url!r}")
+        if device.type == "homeassistant" and not re.fullmatch(r"[a-z0-9_]+\.[a-z0-9_]+", device.entity):
+            raise Malformed(f"{name} wants an entity like switch.printer, not {device.entity!r}")
+        if device.type == "http" and device.url and not device.on_text:
+            raise Malformed(f"{name} asks whether it is on, and has no on_text to know it by")
+        if device.output is not None and not 0 <= device.output <= 99:
+            raise Malformed(f"{name} has no output {device.output}")
+
+
+def _is_url(url: str) -> bool:
+    """Whether it names a server to be asked over HTTP."""
     try:
         parts = urllib.parse.urlsplit(url)
         names_one = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
     except ValueError:
-        names_one = False
-    if not names_one or parts.query or parts.fragment or not url.isascii() or not url.isprintable() or " " in url:
-        raise Malformed(f"moonraker.spoolman must be like http://host:7912, not {url!r}")
+        return False
+    return names_one and url.isascii() and url.isprintable() and " " not in url
 
 
 def check_printer(printer: Printer) -> None:
@@ -299,8 +345,7 @@ def _nearest(tree: Mapping[str, Any], error: str) -> str:
     section: Any = Config
     for part in re.sub(r"\[[^]]*\]", "", unknown[2] or "").split("."):
         if part:
-            section = {"printers": Printer, "profile": PrinterProfile, "actions": Action}.get(part) or type(
-                getattr(Config(), part)
-            )
+            tables = {"printers": Printer, "profile": PrinterProfile, "actions": Action, "power": Power}
+            section = tables.get(part) or type(getattr(Config(), part))
     near = difflib.get_close_matches(unknown[1], section.__struct_fields__, n=1, cutoff=0.4)
     return f"; did you mean `{near[0]}`?" if near else f"; known here: {', '.join(section.__struct_fields__)}"

@@ -7,6 +7,8 @@ import pytest
 from polyhost.config import Config, read_config
 from polyhost.core.errors import Malformed
 
+SHELLY = 'name = "a"\ntype = "shelly"\nurl = "http://x"'
+
 
 def written(folder: Path, text: str) -> Path:
     path = folder / "polyhost.toml"
@@ -138,3 +140,26 @@ def test_a_spoolman_that_is_no_server_is_refused(tmp_path: Path, url: str) -> No
     (tmp_path / "config.toml").write_text(f'[moonraker]\nspoolman = "{url}"\n')
     with pytest.raises(Malformed, match=r"moonraker\.spoolman must be like http://host:7912"):
         read_config(tmp_path / "config.toml")
+
+
+@pytest.mark.parametrize(
+    ("lines", "words"),
+    [
+        ('name = ""\ntype = "shelly"\nurl = "http://x"', "must have a name"),
+        ('name = "a"\ntype = "shelly"', "wants an address"),
+        ('name = "a"\ntype = "shelly"\nurl = "x"', "wants an address"),
+        ('name = "a"\ntype = "zigbee"\nurl = "http://x"', "zigbee"),
+        ('name = "a"\ntype = "homeassistant"\nurl = "http://x"\nentity = "lamp"', "wants an entity"),
+        ('name = "a"\ntype = "http"\non_url = "http://x"', "wants an address"),
+        ('name = "a"\ntype = "http"\non_url = "http://x"\noff_url = "http://x"\nurl = "http://x"', "no on_text"),
+        ('name = "a"\ntype = "tasmota"\nurl = "http://x"\noutput = -1', "no output"),
+        ('name = "a"\ntype = "tasmota"\nurl = "http://x"\nurls = 1', "did you mean `url`"),
+        (
+            'name = "a"\ntype = "shelly"\nurl = "http://x"\n[[power]]\nname = "a"\ntype = "shelly"\nurl = "http://x"',
+            "twice",
+        ),
+    ],
+)
+def test_a_power_device_that_could_not_work_is_refused(tmp_path: Path, lines: str, words: str) -> None:
+    with pytest.raises(Malformed, match=words):
+        read_config(written(tmp_path, f"[[power]]\n{lines}\n"))

@@ -253,6 +253,13 @@ class SpoolmanChanged(_Event, frozen=True):
     connected: bool
 
 
+class PowerChanged(_Event, frozen=True):
+    """A power device of the owner's is ``on``, ``off``, or in ``error``: it does not say."""
+
+    device: str
+    status: str
+
+
 class ProfileChanged(_Event, frozen=True):
     """A printer profile was ``added``, ``modified`` or ``deleted``."""
 
@@ -384,6 +391,7 @@ Event = (
     | NoticeWoke
     | ActiveSpoolSet
     | SpoolmanChanged
+    | PowerChanged
     | ProfileChanged
     | PictureAsked
     | PictureTaken

@@ -33,6 +33,7 @@ from polyhost.services.logs import Logs
 from polyhost.services.namespaces import Namespaces
 from polyhost.services.notices import Notices
 from polyhost.services.objects import Objects
+from polyhost.services.power import Power
 from polyhost.services.preferences import Preferences
 from polyhost.services.printer_files import PrinterFiles, documents
 from polyhost.services.printers import Port, PrinterRecords, Printers
@@ -105,6 +106,7 @@ class Host:
     probing: Probing
     webcams: Webcams
     spoolman: Spoolman
+    power: Power
     timelapses: Timelapses
     bus: Bus
     clock: Clock
@@ -186,6 +188,7 @@ async def build(
         serial_logs=serial_logs,
         probing=Probing(),
         webcams=webcams,
+        power=Power(settings.power, printers, bus),
         spoolman=Spoolman(settings.moonraker.spoolman, printers, preferences, bus),
         timelapses=timelapses,
         bus=bus,

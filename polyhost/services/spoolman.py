@@ -5,20 +5,17 @@ with bounded answers (S12).  What a run drew is reported when it ends; what cann
 """
 
 import asyncio
-import functools
 import logging
 import re
-import ssl
 from typing import Any, Final
 
-import httpx
 import msgspec
 
-from polyhost import __version__
 from polyhost.core.errors import LinkLost, Malformed, NoSpace, NotFound, NotNow
 from polyhost.core.events import ActiveSpoolSet, RunEnded, SpoolmanChanged
 from polyhost.core.user import Caller, Permission
 from polyhost.core.webcam import without_password
+from polyhost.services.asking import ask
 from polyhost.services.bus import Bus
 from polyhost.services.preferences import Preferences
 from polyhost.services.printer import Printer
@@ -29,7 +26,6 @@ log = logging.getLogger(__name__)
 CHECK_EVERY_S: Final = 10.0
 ANSWERS_WITHIN_S: Final = 10.0
 MAX_ANSWER: Final = 4 << 20  # bytes
-MAX_HEADERS: Final = 50
 MAX_QUERY: Final = 8192
 MAX_SPOOL: Final = (1 << 31) - 1
 MAX_PENDING: Final = 1000  # spools with something to report, of one printer
@@ -37,7 +33,6 @@ _NOTHING_MM: Final = 1e-6
 METHODS: Final = frozenset({"GET", "POST", "PUT", "PATCH", "DELETE"})
 _PATH: Final = re.compile(r"/v1/[\w.~@-]+(?:/[\w.~@-]+)*/?", re.ASCII)
 _QUERY: Final = re.compile(r"[!-~]*", re.ASCII)  # what a URL is made of
-_HEADERS: Final = {"accept-encoding": "identity", "user-agent": f"Polyhost/{__version__}"}
 
 
 class SpoolUse(msgspec.Struct, frozen=True):
@@ -202,29 +197,13 @@ class Spoolman:
                 await self._set_spool(p, None)
 
     async def _ask(self, method: str, path: str, query: str, body: Any) -> SpoolmanAnswer:
-        secure = self._url.startswith("https:")
-        context: ssl.SSLContext | bool = await asyncio.to_thread(_trusting) if secure else False
-        content = None if body is None else msgspec.json.encode(body)
-        headers = _HEADERS if content is None else {**_HEADERS, "content-type": "application/json"}
-        url = httpx.URL(f"{self._url}/api{path}{'?' if query else ''}{query}")
-        try:
-            async with (
-                asyncio.timeout(ANSWERS_WITHIN_S),
-                httpx.AsyncClient(verify=context, trust_env=False, timeout=None, headers=headers) as client,
-                client.stream(method, url, content=content, follow_redirects=False) as answer,
-            ):
-                data = bytearray()
-                async for piece in answer.aiter_raw():
-                    data += piece
-                    if len(data) > MAX_ANSWER:
-                        raise LinkLost(f"Spoolman's answer has more than {MAX_ANSWER} bytes")
-                return SpoolmanAnswer(
-                    answer.status_code, _json_of(bytes(data)), dict(list(answer.headers.items())[:50])
-                )
-        except TimeoutError:
-            raise LinkLost(f"Spoolman server not available: no answer within {ANSWERS_WITHIN_S:g} s") from None
-        except (httpx.HTTPError, httpx.InvalidURL, OSError, UnicodeError) as error:
-            raise LinkLost(f"Spoolman server not available: {error or type(error).__name__}") from error
+        answer = await ask(
+            *("Spoolman server", method, f"{self._url}/api{path}{'?' if query else ''}{query}"),
+            json=msgspec.UNSET if body is None else body,
+            within_s=ANSWERS_WITHIN_S,
+            max_bytes=MAX_ANSWER,
+        )
+        return SpoolmanAnswer(answer.status, _json_of(answer.body), answer.headers)
 
     def _check_configured(self) -> None:
         if not self._url:
@@ -246,8 +225,3 @@ def _json_of(data: bytes) -> Any:
         return msgspec.json.decode(data) if data else None
     except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
         raise LinkLost(f"what Spoolman answers is not JSON: {error}") from error
-
-
-@functools.cache
-def _trusting() -> ssl.SSLContext:
-    return ssl.create_default_context()

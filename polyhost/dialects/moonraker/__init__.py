@@ -38,6 +38,7 @@ from polyhost.dialects.moonraker import (
     job_queue,
     machine,
     metadata,
+    power,
     printer,
     server,
     settings,
@@ -81,6 +82,7 @@ RESOURCES: Final = (
     announcements.resource,
     extensions.resource,
     spoolman.resource,
+    power.resource,
 )
 RPC: Final = Rpc(methods_of(RESOURCES))
 
