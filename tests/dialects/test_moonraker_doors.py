@@ -267,3 +267,12 @@ async def test_a_websocket_opens_for_pages_that_may_call(tmp_path: Path, origin:
                     websockets.connect(f"{served.sockets}/websocket", additional_headers={"Origin": origin}), timeout=5
                 )
             assert refused.value.response.status_code == 403
+
+
+async def test_a_page_under_a_name_that_leads_here_is_not_trusted(tmp_path: Path) -> None:
+    """Its origin is the host that it asks, so that it is no foreign one; but the name is none of ours (rebinding)."""
+    config = Config(access=Access(trusted={"127.0.0.0/8": "operator"}))
+    async with hosted(tmp_path, config=config) as host, serving(host) as (served, _):
+        for name, is_known in (("evil.example", False), ("polyhost.local", True), ("127.0.0.1", True)):
+            async with opened(served, name=name, Origin=f"http://{name}:{served.port}") as socket:
+                assert ("klippy_state" in await socket.ask("server.info")) is is_known
