@@ -140,7 +140,7 @@ class Power(_Section, frozen=True):
     """``[[power]]``: a switch that printers, or what is around them, get their current through, asked over HTTP."""
 
     name: str  # shown to people
-    type: Literal["tasmota", "shelly", "homeassistant", "http"]
+    type: Literal["tasmota", "shelly", "homeassistant", "http"]  # what it speaks
     url: str = ""  # of the switch, or of Home Assistant; with "http": asked for whether it is on, "" asks nothing
     printers: tuple[str, ...] = ()  # whose clients see it and switch it; none is all
     output: int | None = None  # tasmota, shelly: which of its switches; none is the first
