@@ -32,7 +32,6 @@ from polyhost.services.layer_watch import LayerWatch
 from polyhost.services.logs import Logs
 from polyhost.services.namespaces import Namespaces
 from polyhost.services.notices import Notices
-from polyhost.services.objects import Objects
 from polyhost.services.power import Power
 from polyhost.services.preferences import Preferences
 from polyhost.services.printer_files import PrinterFiles, documents
@@ -97,7 +96,6 @@ class Host:
     prompts: Prompts
     tuning: Tuning
     layers: LayerWatch
-    objects: Objects
     discovery: Discovery
     system: System
     computer: Computer
@@ -180,7 +178,6 @@ async def build(
         prompts=Prompts(printers, steering, runs, bus, clock),
         tuning=Tuning(steering),
         layers=LayerWatch(printers, runs, bus),
-        objects=Objects(files),
         discovery=discovery,
         system=system,
         computer=Computer(clock),

@@ -109,6 +109,11 @@ def test_a_print_is_started_paused_resumed_and_cancelled(running: Host) -> None:
     assert script(running, "RESUME") == (200, "ok")
     assert state() == "printing"
     until(lambda: seen(running, "print_stats")["print_stats"]["info"]["current_layer"], "a layer to be known")
+    until(lambda: seen(running, "exclude_object")["exclude_object"]["objects"], "the file to be read")
+    right = seen(running, "exclude_object")["exclude_object"]["objects"][1]["name"]
+    assert script(running, f"EXCLUDE_OBJECT NAME={right}") == (200, "ok")
+    until(lambda: seen(running, "exclude_object")["exclude_object"]["excluded_objects"] == [right], "it to be left out")
+    assert script(running, "EXCLUDE_OBJECT NAME=HAT")[0] == 400
     layer = seen(running, "print_stats")["print_stats"]["info"]["current_layer"]
     assert script(running, "SET_PAUSE_NEXT_LAYER") == (200, "ok")
     until(lambda: state() == "paused", "the next layer")

@@ -126,7 +126,7 @@ def exclude(said: Parameters, p: Printer) -> Step:
     async def do(doing: Doing) -> None:
         if reset:
             raise Malformed("what is left out already cannot be put back; its lines were not sent")
-        shown = by_shown_name(await doing.host.objects.of(p))
+        shown = by_shown_name(await doing.shown.objects())
         if not name and not current:
             left_out = p.snapshot.run.excluded if p.snapshot.run is not None else ()
             doing.remark("Excluded objects: " + " ".join(there for there, one in shown.items() if one.name in left_out))
@@ -136,7 +136,7 @@ def exclude(said: Parameters, p: Printer) -> Step:
             raise Malformed(
                 f"There is no object {wanted[:64]} in what is printed; there are: {', '.join(shown) or 'none'}"
             )
-        await doing.host.objects.exclude(p, [shown[wanted].name], doing.by)
+        await doing.host.runs.exclude(p, [shown[wanted].name], doing.by)
 
     return do
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from polyhost.core.errors import NotFound
+from polyhost.core.file import NamedObject
 from polyhost.core.job import Run, RunProgress
 from polyhost.core.printer import Position, PrinterState
 from polyhost.dialects.moonraker.objects import (
@@ -150,6 +151,11 @@ class Synthesised:
         before = self.told.layers if self.told.layers_of == run.id else (None, None)
         self.told.layers_of = run.id
         self.told.layers = (before[0] if total is None else total, before[1] if current is None else current)
+
+    async def objects(self) -> Sequence[NamedObject]:
+        """Those of the run that is shown; none before its file is read."""
+        await self._read_file()
+        return self._file[1].objects
 
     async def _read_file(self) -> None:
         """The objects of the run's file, once they are known."""
