@@ -75,6 +75,9 @@ class Scripted:
     def version(self) -> object:
         return self.status
 
+    def shape(self) -> object:
+        return frozenset(self.status)
+
     async def look(self, wanted: Selection) -> tuple[float, Status]:
         self.looks += 1
         return self.at, self.status
@@ -205,6 +208,24 @@ async def test_what_changes_while_a_batch_is_answered_comes_behind_it() -> None:
         connection.batches = 0
         await clients.feed.tell()
         assert wire.written[0]["params"][0] == {"fan": {"speed": 1.0}}
+
+
+async def test_clients_look_anew_at_a_machine_that_turns_out_to_have_more() -> None:
+    """Once it is clear what: some of it comes in several answers."""
+    clients = Clients()
+    clients.source.grow({"webhooks": {"state": "ready"}})
+    async with clients.connected() as (connection, wire):
+        await clients.feed.names()
+        await answered(clients.feed, connection, (("webhooks", None),))
+        await clients.feed.tell()
+        for name in ("firmware_retraction", "bed_mesh"):
+            clients.source.grow({name: {"a": 1}})
+            await clients.feed.tell()
+            assert not wire.written
+        for _ in range(3):
+            await clients.feed.tell()
+        told = [message["method"] for message in wire.written]
+        assert told == ["notify_klippy_disconnected", "notify_klippy_ready"]
 
 
 async def test_early_clients_are_told_what_any_of_them_asked_for() -> None:

@@ -18,6 +18,7 @@ from polyhost.dialects.moonraker.objects.source import Source
 from polyhost.dialects.moonraker.objects.synthesised import ComputerStats, Synthesised, Understood
 from polyhost.dialects.moonraker.objects.tree import Selection, Tree, union_of
 from polyhost.dialects.moonraker.request import Edition
+from polyhost.dialects.moonraker.resource import Notification
 from polyhost.services.host import Host
 from polyhost.services.printer import Printer
 from polyhost.web.sockets import Frame
@@ -55,6 +56,8 @@ class Feed:
         self._looked_at = -EVERY_S
         self._answers: dict[Selection, msgspec.Raw] = {}
         self._answers_of = 0
+        self._listed: object = None  # the shape that clients know; None: none of them asked since they were told
+        self._shape: object = None  # at the last tick
 
     @property
     def is_wanted(self) -> bool:
@@ -63,7 +66,10 @@ class Feed:
     # Asking
 
     async def names(self) -> list[str]:
-        return list(await self._source.names())
+        names = list(await self._source.names())
+        if self._listed is None:
+            self._listed = self._source.shape()
+        return names
 
     async def answer(self, selection: Selection) -> msgspec.Raw:
         """``{eventtime, status}`` of all that is wanted, as it is now; encoded once for all who ask the same now."""
@@ -100,6 +106,7 @@ class Feed:
         if self._early:
             self._find_early()
         await self._look((), anew=True)
+        self._tell_of_shape()
         frames: dict[tuple[Selection, int], Frame | None] = {}
         tick = self._tree.tick
         for number, follower in enumerate(list(self._followers.values()), 1):
@@ -125,6 +132,20 @@ class Feed:
                 connection.socket.send(frame)
             if number % _AT_ONCE == 0:
                 await asyncio.sleep(0)
+
+    def _tell_of_shape(self) -> None:
+        """Have clients look at a machine anew that turned out to have more, or less, than when they asked.
+
+        They do so when a Klippy has restarted, and at no other time.
+        """
+        shape, before = self._source.shape(), self._shape
+        self._shape = shape
+        if self._tree.status.get("webhooks", {}).get("state") != "ready":
+            self._listed = None  # they will be told when it is
+        elif self._listed is not None and shape != self._listed and shape == before:
+            self._listed = None
+            told = (Notification(name, printer=self._slug) for name in ("klippy_disconnected", "klippy_ready"))
+            self._connections.tell(told)
 
     def _find_early(self) -> None:
         """Early connections are told what others of them asked for, whether they asked for anything or not."""

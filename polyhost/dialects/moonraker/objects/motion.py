@@ -65,13 +65,13 @@ def toolhead_of(view: View) -> Fields:
 
 def position_of(snapshot: Snapshot) -> list[float]:
     """Where the nozzle is: what the firmware calls its place, moved by the babysteps."""
-    place = snapshot.position
-    return [known(place.x), known(place.y), round(known(place.z) + snapshot.z_offset, 4), known(place.e)]
+    x, y, z, e = told_position_of(snapshot.position)
+    return [x, y, round(z + snapshot.z_offset, 4), e]
 
 
 def told_position_of(place: Position) -> list[float]:
     """Where G-code put it."""
-    return [known(place.x), known(place.y), known(place.z), known(place.e)]
+    return [round(known(mm), 4) for mm in (place.x, place.y, place.z, place.e)]
 
 
 def gcode_move_of(snapshot: Snapshot) -> Fields:

@@ -22,5 +22,8 @@ class Source(Protocol):
     def version(self) -> object:
         """Compares equal for as long as only time went on since the last `look`; costs next to nothing."""
 
+    def shape(self) -> object:
+        """Compares equal for as long as there are the same objects as at the last `look`."""
+
     async def look(self, wanted: Selection) -> tuple[float, Status]:
         """When it is, and at least what is wanted, whole; what did not change is the same dictionary as before."""

@@ -94,6 +94,7 @@ class Synthesised:
         self._file: tuple[object, RunFile] = (None, NO_FILE)
         self._knows: tuple[object, Understood] = (None, Understood({}, {}))
         self._made: dict[str, tuple[object, Status]] = {}
+        self._shape: frozenset[str] = frozenset()
 
     async def names(self) -> Sequence[str]:
         _, status = await self.look(())
@@ -107,13 +108,18 @@ class Synthesised:
         shown = (told.cleared, told.layers, told.endstops, self._working)
         return p.snapshot, p.run, p.profile, self._scripts(), shown
 
+    def shape(self) -> object:
+        return self._shape
+
     def _scripts(self) -> GcodeScripts:
         return self._host.preferences.get(GcodeScripts, self._printer.slug)
 
     async def look(self, wanted: Selection) -> tuple[float, Status]:
         await self._read_file()
         view = self._view()
-        return view.now, self._status(view)
+        status = self._status(view)
+        self._shape = frozenset(status)
+        return view.now, status
 
     # What clients tell
 
