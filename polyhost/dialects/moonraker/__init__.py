@@ -7,6 +7,11 @@ is one whole Moonraker: at ``/p/<printer>/``, at a port of its own, by a key tha
 - People have roles.  A new user is an operator, another password ends all log-ins of theirs, and the key is shown to
   administrators alone.  Who shows a key is ``_API_KEY_USER_``, as upstream, and may what that key may.
 - No address is trusted unless the owner says so, and CORS is for exact origins.
+- A subscription lasts as long as its connection, also when the printer is off meanwhile; a client that reads slowly is
+  told all it missed in one update.  Who subscribes over HTTP names a WebSocket of their own.
+- A machine that turns out to have more objects than when it was listed is told of as a Klippy that restarted.
+- A print that is being cancelled is ``cancelled`` at once, one that is being paused ``paused``.
+- Of a board, lines are counted where Klipper counts bytes; Marlin tells nothing of its load.
 - A batch has at most 1,000 requests, a message 1 MiB, a body 1 MiB.
 - To who may not write, a whole database namespace that is not there has nothing in it: front ends wait for theirs.
 - A password in a webcam's URL is shown to who may set it; a URL that comes back without its password keeps it.

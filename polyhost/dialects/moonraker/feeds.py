@@ -30,14 +30,25 @@ _AT_ONCE: Final = 200  # clients, before everything else has its turn
 _encode: Final = msgspec.json.Encoder().encode
 
 
+class Audience:
+    """Those who want the same, of the same edition; how many they are."""
+
+    __slots__ = ("count", "is_early", "selection")
+
+    def __init__(self, selection: Selection, is_early: bool) -> None:
+        self.selection = selection
+        self.is_early = is_early
+        self.count = 0
+
+
 class Follower:
     """A connection that subscribed, or an early one, which is told what any early one asked for."""
 
-    __slots__ = ("connection", "own", "told")
+    __slots__ = ("audience", "connection", "told")
 
-    def __init__(self, connection: Connection, own: Selection, told: int) -> None:
+    def __init__(self, connection: Connection, audience: Audience, told: int) -> None:
         self.connection = connection
-        self.own = own
+        self.audience = audience
         self.told = told  # the tick it knows the status of
 
 
@@ -50,8 +61,9 @@ class Feed:
         self._connections = connections
         self._tree = Tree()
         self._followers: dict[int, Follower] = {}
+        self._audiences: dict[tuple[Selection, bool], Audience] = {}
         self._joined: Selection = ()  # by early clients without a connection
-        self._early: Selection = ()
+        self._everybody_early = Audience((), True)  # what they are all told
         self._version: object = None
         self._looked_at = -EVERY_S
         self._answers: dict[Selection, msgspec.Raw] = {}
@@ -85,12 +97,14 @@ class Feed:
 
     async def subscribe(self, connection: Connection, selection: Selection) -> msgspec.Raw:
         """Tell `connection` from now on what changes of it, instead of what it subscribed to before."""
-        self._followers.pop(connection.id, None)
-        await self._follow()
-        answer = await self.answer(selection)
-        if selection:
-            self._followers[connection.id] = Follower(connection, selection, self._tree.tick)
+        news = self._leave(connection.id)
+        audience = self._audience(selection, connection.edition) if selection else None
+        if news or (audience is not None and audience.count == 1):
             await self._follow()
+        answer = await self.answer(selection)
+        self._leave(connection.id)  # it may have asked twice at once
+        if audience is not None:
+            self._followers[connection.id] = Follower(connection, audience, self._tree.tick)
         return answer
 
     async def join(self, selection: Selection) -> msgspec.Raw:
@@ -103,11 +117,11 @@ class Feed:
 
     async def tell(self) -> None:
         """Tell everybody what changed since they were told last."""
-        if self._early:
+        if self._everybody_early.selection:
             self._find_early()
         await self._look((), anew=True)
         self._tell_of_shape()
-        frames: dict[tuple[Selection, int], Frame | None] = {}
+        frames: dict[tuple[Audience, int], Frame | None] = {}
         tick = self._tree.tick
         for number, follower in enumerate(list(self._followers.values()), 1):
             if self._tree.tick != tick:  # somebody asked while others had their turn
@@ -116,15 +130,15 @@ class Feed:
             connection = follower.connection
             # A connection may become one of another printer: when a key that is bound to that one is shown on it.
             if self._connections.find(connection.id) is not connection or connection.slug != self._slug:
-                self._followers.pop(connection.id, None)
-                await self._follow()
+                if self._leave(connection.id):
+                    await self._follow()
                 continue
             if connection.batches or not connection.socket.is_caught_up or not connection.may(Permission.LOOK):
                 continue
-            selection = self._early if connection.edition is Edition.EARLY else follower.own
-            key = selection, follower.told
+            audience = self._everybody_early if follower.audience.is_early else follower.audience
+            key = audience, follower.told
             if key not in frames:
-                changes = self._tree.since(follower.told, selection)
+                changes = self._tree.since(follower.told, audience.selection)
                 frames[key] = frame_of("status_update", (changes, self._tree.at)) if changes else None
             frame = frames[key]
             follower.told = tick
@@ -151,7 +165,8 @@ class Feed:
         """Early connections are told what others of them asked for, whether they asked for anything or not."""
         for connection in self._connections.of(self._slug):
             if connection.edition is Edition.EARLY and connection.id not in self._followers:
-                self._followers[connection.id] = Follower(connection, (), self._tree.tick)
+                audience = self._audience((), Edition.EARLY)
+                self._followers[connection.id] = Follower(connection, audience, self._tree.tick)
 
     async def _look(self, wanted: Selection, *, anew: bool = False) -> None:
         """Bring the status up to date: `anew` if any time went on, else if there is news or it is old."""
@@ -160,11 +175,30 @@ class Feed:
             self._version, self._looked_at = version, now
             self._tree.take(*await self._source.look(wanted))
 
+    def _audience(self, selection: Selection, edition: Edition) -> Audience:
+        """That of those who want the same, one more now."""
+        key = selection, edition is Edition.EARLY
+        audience = self._audiences.setdefault(key, Audience(*key))
+        audience.count += 1
+        return audience
+
+    def _leave(self, number: int) -> bool:
+        """Forget a connection; whether it was the last that wanted what it did."""
+        follower = self._followers.pop(number, None)
+        if follower is None:
+            return False
+        audience = follower.audience
+        audience.count -= 1
+        if not audience.count:
+            del self._audiences[audience.selection, audience.is_early]
+        return not audience.count
+
     async def _follow(self) -> None:
-        early = {f.own for f in self._followers.values() if f.connection.edition is Edition.EARLY}
-        self._early = union_of({self._joined, *early})
-        modern = {f.own for f in self._followers.values() if f.connection.edition is Edition.MODERN}
-        await self._source.follow(union_of({self._early, *modern}))
+        """Tell the source what is wanted now, which another audience changed."""
+        early = {audience.selection for audience in self._audiences.values() if audience.is_early}
+        self._everybody_early = Audience(union_of({self._joined, *early}), True)
+        every = {audience.selection for audience in self._audiences.values()}
+        await self._source.follow(union_of({self._joined, *every}))
 
 
 class Feeds:

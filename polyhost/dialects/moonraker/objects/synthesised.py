@@ -16,14 +16,7 @@ from polyhost.core.errors import NotFound
 from polyhost.core.file import NamedObject
 from polyhost.core.job import Run, RunProgress
 from polyhost.core.printer import Position, PrinterState
-from polyhost.dialects.moonraker.objects import (
-    configfile,
-    excluding,
-    heaters,
-    machine,
-    motion,
-    printing,
-)
+from polyhost.dialects.moonraker.objects import machine, status
 from polyhost.dialects.moonraker.objects.tree import Selection
 from polyhost.dialects.moonraker.objects.view import NO_FILE, Computer, Moments, RunFile, Status, View
 from polyhost.services.host import Host
@@ -97,8 +90,8 @@ class Synthesised:
         self._shape: frozenset[str] = frozenset()
 
     async def names(self) -> Sequence[str]:
-        _, status = await self.look(())
-        return list(status)
+        _, found = await self.look(())
+        return list(found)
 
     async def follow(self, wanted: Selection) -> None:
         pass  # all of it is at hand
@@ -117,9 +110,9 @@ class Synthesised:
     async def look(self, wanted: Selection) -> tuple[float, Status]:
         await self._read_file()
         view = self._view()
-        status = self._status(view)
-        self._shape = frozenset(status)
-        return view.now, status
+        found = self._status(view)
+        self._shape = frozenset(found)
+        return view.now, found
 
     # What clients tell
 
@@ -251,9 +244,9 @@ class Synthesised:
             *(view.moments.busy_at, view.commands),
         )
         return (
-            self._kept("shape", shape, view, _of_shape)
-            | self._kept("machine", machine_said, view, _of_machine)
-            | _of_clock(view)
+            self._kept("shape", shape, view, status.of_shape)
+            | self._kept("machine", machine_said, view, status.of_machine)
+            | status.of_clock(view)
             | self._kept_computer(view.now)
         )
 
@@ -261,9 +254,9 @@ class Synthesised:
         kept = self._made.get(part)
         if kept is not None and kept[0] == made_of:
             return kept[1]
-        status: Status = make(view)
-        self._made[part] = (made_of, status)
-        return status
+        made: Status = make(view)
+        self._made[part] = (made_of, made)
+        return made
 
     def _kept_computer(self, now: float) -> Status:
         computer = self._computer.at(now)
@@ -271,51 +264,6 @@ class Synthesised:
         if kept is None or kept[0] is not computer:
             kept = self._made["computer"] = (computer, {"system_stats": machine.system_stats_of(computer)})
         return kept[1]
-
-
-def _of_shape(view: View) -> Status:
-    """What only another shape of the machine changes, or another configuration."""
-    snapshot = view.snapshot
-    status: Status = {
-        "configfile": configfile.configfile_of(view),
-        "heaters": heaters.heaters_of(snapshot, view.profile),
-        **configfile.macros_of(view.macros),
-    }
-    if snapshot.retraction is not None:
-        status["firmware_retraction"] = motion.firmware_retraction_of(snapshot.retraction)
-    if motion.has_mesh(snapshot):
-        status["bed_mesh"] = motion.bed_mesh_of(snapshot.mesh)
-    return status
-
-
-def _of_machine(view: View) -> Status:
-    """What the machine changes."""
-    snapshot = view.snapshot
-    return {
-        "webhooks": machine.webhooks_of(view),
-        "gcode": machine.gcode_of(view),
-        "mcu": machine.mcu_of(snapshot),
-        **heaters.temperatures_of(view),
-        "fan": heaters.fan_of(snapshot),
-        **heaters.filament_of(snapshot),
-        "gcode_move": motion.gcode_move_of(snapshot),
-        "stepper_enable": motion.stepper_enable_of(snapshot),
-        "query_endstops": machine.query_endstops_of(view),
-        "virtual_sdcard": printing.virtual_sdcard_of(view),
-        "print_stats": printing.print_stats_of(view),
-        "pause_resume": printing.pause_resume_of(view),
-        "exclude_object": excluding.exclude_object_of(view),
-    }
-
-
-def _of_clock(view: View) -> Status:
-    """What time changes."""
-    return {
-        "toolhead": motion.toolhead_of(view),
-        "motion_report": motion.motion_report_of(view),
-        "display_status": printing.display_status_of(view),
-        "idle_timeout": printing.idle_timeout_of(view),
-    }
 
 
 def _velocities(before: Position, after: Position, seconds: float) -> dict[str, float]:
