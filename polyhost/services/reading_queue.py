@@ -96,7 +96,8 @@ class ReadingQueue:
                     await self._analyse(next(iter(self._unanalysed)))
                 else:
                     try:
-                        await asyncio.wait_for(self._work.wait(), IDLE_READER_S)
+                        async with asyncio.timeout(IDLE_READER_S):  # `wait_for` of 3.11 may lose a cancellation
+                            await self._work.wait()
                     except TimeoutError:
                         await self._reader.rest()
                         if not self._unanalysed:

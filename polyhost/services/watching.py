@@ -17,6 +17,7 @@ from polyhost.core.errors import NoSpace
 log = logging.getLogger(__name__)
 
 DEBOUNCE_MS: Final = 1000
+STEP_MS: Final = 500
 POLL_S: Final = 30.0
 _FOREVER_MS: Final = 3_600_000
 
@@ -26,12 +27,15 @@ class Watch(Protocol):
         """Something for each time that anything below `places` changed; `OSError` when that cannot be told."""
 
 
-async def told_by_kernel(places: Sequence[Path]) -> AsyncIterator[object]:
+async def told_by_kernel(
+    places: Sequence[Path], *, debounce_ms: int = DEBOUNCE_MS, step_ms: int = STEP_MS
+) -> AsyncIterator[object]:
+    """Changes that follow one another within `step_ms` are told together, after `debounce_ms` at the latest."""
     changes = awatch(
         *places,
         watch_filter=None,
-        debounce=DEBOUNCE_MS,
-        step=500,
+        debounce=debounce_ms,
+        step=step_ms,
         rust_timeout=_FOREVER_MS,
         force_polling=False,
         ignore_permission_denied=True,
