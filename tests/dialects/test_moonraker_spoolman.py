@@ -41,9 +41,9 @@ async def test_it_is_listed_and_answered_where_there_is_one(one: Hosted, tmp_pat
         async with without.client(role=Role.ADMINISTRATOR) as client:
             answer = await client.get("/server/spoolman/status")
             assert (answer.status_code, answer.json()["error"]["message"]) == (404, "Not Found")
-            for path in ("spool_id", "proxy"):
-                body = {"request_method": "GET", "path": "/v1/spool"}
-                assert (await client.post(f"/server/spoolman/{path}", json=body)).status_code == 404
+            body = {"request_method": "GET", "path": "/v1/spool"}
+            for path in ("/server/spoolman/spool_id", "/server/spoolman/proxy"):
+                assert (await client.post(path, json=body)).status_code == 404
 
 
 async def test_the_spool_of_a_printer(one: Hosted) -> None:
