@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import websockets
 
+from polyhost.core.errors import NotFound
 from polyhost.core.job import RunSignal, RunState
 from polyhost.core.printer import PrinterState
 from polyhost.core.user import Role
@@ -93,6 +94,8 @@ async def test_a_machine_that_is_lost_while_it_pauses_is_no_wait_for_ever(
 async def test_what_cannot_be_started_says_why(one: Hosted) -> None:
     await one.put("a.gcode")
     await one.put("b.gcode")
+    await one.put("c.stl")
+    assert await post(one, "print/start", filename="c.stl") == (400, "c.stl is not G-code")
     assert await post(one, "print/start") == (400, "No data for argument: filename")
     assert await post(one, "print/start", filename="nope.gcode") == (400, "Unable to open file")
     assert await post(one, "print/start", filename="../../etc/passwd") == (400, "Unable to open file")
@@ -134,6 +137,14 @@ async def test_an_emergency_stop_and_the_way_back(one: Hosted) -> None:
     assert one.machine.sent == ["M999"]
     assert await post(one, "restart") == (200, "ok")
     assert one.machine.sent == ["M999"]
+
+
+async def test_a_port_that_is_gone_is_no_unknown_method(one: Hosted, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def gone(port: str | None = None, baud: int | None = None) -> None:
+        raise NotFound("no port /dev/gone; available: none")
+
+    monkeypatch.setattr(one.machine, "connect", gone)
+    assert await post(one, "restart") == (400, "no port /dev/gone; available: none")
 
 
 @pytest.mark.parametrize("path", ["restart", "firmware_restart"])

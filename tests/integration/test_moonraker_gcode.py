@@ -115,6 +115,11 @@ def test_a_print_is_started_paused_resumed_and_cancelled(running: Host) -> None:
     until(lambda: seen(running, "exclude_object")["exclude_object"]["excluded_objects"] == [right], "it to be left out")
     assert script(running, "EXCLUDE_OBJECT NAME=HAT")[0] == 400
     layer = seen(running, "print_stats")["print_stats"]["info"]["current_layer"]
+    assert script(running, "M220 S90\nM105") == (200, "ok")
+    until(lambda: seen(running, "gcode_move")["gcode_move"]["speed_factor"] == 0.9, "it to be slower")
+    kept = [one["message"] for one in running.get("/server/gcode_store")["result"]["gcode_store"]]
+    assert any(message.startswith("T:") for message in kept)
+    assert len(kept) < 60  # and nothing of what is printed
     assert script(running, "SET_PAUSE_NEXT_LAYER") == (200, "ok")
     until(lambda: state() == "paused", "the next layer")
     assert seen(running, "print_stats")["print_stats"]["info"]["current_layer"] > layer

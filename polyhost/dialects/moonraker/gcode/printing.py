@@ -9,6 +9,7 @@ from typing import Final
 
 from polyhost.core.errors import Malformed, NotNow
 from polyhost.core.events import PrinterStateChanged, RunStateChanged
+from polyhost.core.file import is_gcode
 from polyhost.core.job import RunState
 from polyhost.core.user import Caller
 from polyhost.dialects.moonraker.gcode.grammar import Parameters
@@ -44,6 +45,8 @@ async def start(host: Host, p: Printer, filename: str, by: Caller) -> None:
         raise NotNow("SD busy")
     if not host.files.exists(path):
         raise Malformed("Unable to open file")
+    if not is_gcode(path):
+        raise Malformed(f"{path} is not G-code")
     await host.runs.start(p, path, by)
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Final
 
-from polyhost.core.errors import Malformed, NotNow
+from polyhost.core.errors import Malformed, NotFound, NotNow
 from polyhost.core.file import NamedObject
 from polyhost.core.printer import PrinterState
 from polyhost.core.user import Caller
@@ -37,7 +37,10 @@ async def restart(host: Host, p: Printer, by: Caller, *, firmware: bool = False)
         if firmware:
             await host.terminal.send(p, ["M999"], by)
         await host.printers.disconnect(p, by)
-    await host.printers.connect(p, None, None, by, profile=profile)
+    try:
+        await host.printers.connect(p, None, None, by, profile=profile)
+    except NotFound as gone:  # its port; to a client that would be a method that is not there
+        raise NotNow(str(gone)) from gone
 
 
 @table.command(
