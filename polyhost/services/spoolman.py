@@ -93,18 +93,23 @@ class Spoolman:
     async def proxy(
         self, p: Printer, method: str, path: str, query: str | None, body: Any, by: Caller
     ) -> SpoolmanAnswer:
-        """What Spoolman answers; `LinkLost` when it does not.  To change something there takes who controls `p`."""
+        """What Spoolman answers; `LinkLost` when it does not.  To change something there takes who controls `p`.
+
+        A query may stand behind the path, too, where KlipperScreen puts it.
+        """
         self._check_configured()
         by.require(Permission.LOOK if method == "GET" else Permission.CONTROL, p.slug)
         if method not in METHODS:
             raise Malformed(f"Invalid HTTP method: {method[:20]}")
         if body is not None and method == "GET":
             raise Malformed("GET requests cannot have a body")
+        path, _, behind = path.partition("?")
+        query = "&".join(part for part in (behind, query) if part)
         if not _PATH.fullmatch(path) or any(set(part) == {"."} for part in path.split("/") if part):
             raise Malformed("Invalid path, must start with the API version, e.g. /v1, and have plain names")
-        if query and (len(query) > MAX_QUERY or not _QUERY.fullmatch(query) or "#" in query):
+        if len(query) > MAX_QUERY or not _QUERY.fullmatch(query) or "#" in query:
             raise Malformed(f"the query has at most {MAX_QUERY} characters, encoded as in a URL")
-        return await self._ask(method, path, query or "", body)
+        return await self._ask(method, path, query, body)
 
     # Changing
 

@@ -124,7 +124,8 @@ async def test_what_is_not_taken_is_sent_again(tmp_path: Path) -> None:
         ("GET", "/v1/./x", None, None),
         ("GET", "/v1/%2e%2e/x", None, None),
         ("GET", "/v1//x", None, None),
-        ("GET", "/v1/spool?x", None, None),
+        ("GET", "/v1/spool?x#y", None, None),
+        ("GET", "/v1?x", None, None),
         ("GET", "/v1/spool#x", None, None),
         ("GET", "/v1/spool\r\nX: y", None, None),
         ("GET", "/v1/spool\n", None, None),
@@ -152,6 +153,10 @@ async def test_who_may_ask_and_change(tmp_path: Path) -> None:
         answer = await counted.proxy(mk3, "GET", "/v1/spool", "limit=5&sort=a%3Aasc", None, by=VIEWER)
         assert [spool["id"] for spool in answer.body] == [1, 2]
         assert server.asked == [("GET", "/api/v1/spool?limit=5&sort=a%3Aasc", None)]
+        await counted.proxy(mk3, "GET", "/v1/spool?allow_archived=True", None, None, by=VIEWER)
+        assert server.asked[-1] == ("GET", "/api/v1/spool?allow_archived=True", None)
+        await counted.proxy(mk3, "GET", "/v1/spool?a=1", "b=2", None, by=VIEWER)
+        assert server.asked[-1] == ("GET", "/api/v1/spool?a=1&b=2", None)
         assert b"authorization" not in server.head.lower()
         for method in ("POST", "PUT", "PATCH", "DELETE"):
             with pytest.raises(NotAllowed):
