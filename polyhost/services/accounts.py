@@ -14,7 +14,7 @@ from typing import Final, Protocol
 
 import msgspec
 
-from polyhost.core.errors import Malformed, NotAllowed, NotFound, NotKnown, NotNow, SetupNeeded, TooLarge
+from polyhost.core.errors import Malformed, NotAllowed, NotFound, NotNow, SetupNeeded, TooLarge
 from polyhost.core.events import LoggedIn, LoggedOut, RightsChanged, UserAdded
 from polyhost.core.ports import AccountRecords, Clock
 from polyhost.core.user import GUEST, POWER, ApiKey, Caller, Permission, Role, User, weaker
@@ -22,8 +22,8 @@ from polyhost.services.bus import Bus
 from polyhost.services.keys import Keys
 from polyhost.services.passwords import Passwords, checked_app_name, checked_user_name
 from polyhost.services.sessions import Session, Sessions
-from polyhost.services.throttle import Throttle, network_of
-from polyhost.services.tokens import Logins, OneShots, Tokens
+from polyhost.services.shown_keys import ShownKeys
+from polyhost.services.token_access import TokenAccess
 from polyhost.services.unbroken import unbroken
 
 log = logging.getLogger(__name__)
@@ -33,9 +33,6 @@ LOCAL: Final = Caller(name="local", role=Role.ADMINISTRATOR)
 
 PERSONAL: Final = "user key"
 """What the one key is for that a person has besides those of their programs, in place of a program's name."""
-
-SHOWN: Final = "Moonraker"
-"""What the key is for that administrators are shown again: one of the host, and one of each printer."""
 
 SETUP_TRIES: Final = 10
 MAX_USERS: Final = 1000
@@ -63,13 +60,11 @@ class Accounts:
         self._keys = Keys(records, clock, secret_key, self._caller_with)
         self._settings = records.load_user_settings()
         self._sessions = Sessions(records, clock, secret_key)
-        self._logins = Logins(records, clock, secret_key)
-        self._one_shots = OneShots(clock)
-        self._wrong_tokens = Throttle(clock, 20, 60.0)
+        self.tokens = TokenAccess(records, clock, secret_key, bus, self)
         self._passwords = Passwords(clock)
         self._setup_tries = 0
         self._changing = asyncio.Lock()
-        self._showing = asyncio.Lock()
+        self.shown_keys = ShownKeys(self._keys, self, self._changing)
 
     async def run(self) -> None:
         """Write down now and then, and at the end, which keys were used."""
@@ -89,7 +84,7 @@ class Accounts:
     @property
     def setup_needed(self) -> bool:
         """Whether nobody administers this host yet."""
-        return not any(user.role is Role.ADMINISTRATOR and user.active for user, _ in self._users.values())
+        return not self.administrators()
 
     async def set_up(self, code: str, name: str, password: str) -> tuple[User, str]:
         """The first administrator and an API key of theirs, for whoever knows the code of this start.
@@ -163,7 +158,7 @@ class Accounts:
 
     def recalled(self, token: str) -> Session | None:
         """The session that was to be remembered under `token`."""
-        return self._sessions.recall(token, self._caller_named)
+        return self._sessions.recall(token, self.caller_named)
 
     async def log_out(self, session_id: str, token: str = "") -> None:
         """End a session, and what remembers it."""
@@ -171,52 +166,10 @@ class Accounts:
         if caller is not None:
             self._bus.publish(LoggedOut(caller.name))
 
-    # Tokens
-
-    async def log_in_with_tokens(self, name: str, password: str, address: str, issuer: str) -> tuple[Caller, Tokens]:
-        """A log-in that lasts for ninety days, over restarts, at the URL `issuer`.  Raises as `log_in` does."""
-        caller = await self.prove(name, password, address)
-        tokens = await unbroken(self._logins.begin(caller.name, issuer))
-        self._bus.publish(LoggedIn(caller.name))
-        return self.caller_of_access(tokens.access), tokens
-
-    def caller_of_access(self, token: str) -> Caller:
-        """Whom an access token stands for; a guest when it is wrong, or has ended with its log-in."""
-        named = self._logins.named(token)
-        return GUEST if named is None else self._logged_in(*named)
-
-    def refreshed(self, refresh: str, issuer: str) -> tuple[Caller, str]:
-        """Who logged in with that refresh token, and a new access token; `NotKnown` when it is none that counts."""
-        found = self._logins.refreshed(refresh, issuer)
-        caller = GUEST if found is None else self._logged_in(found[0], found[1])
-        if found is None or caller.is_guest:
-            raise NotKnown("that refresh token is wrong, or its log-in has ended; log in again")
-        return caller, found[2]
-
-    async def end_logins(self, by: Caller) -> None:
-        """End every log-in of `by`'s that has tokens; `Malformed` for who is no user, or came by a key."""
-        if by.name not in self._users or by.key is not None:
-            raise Malformed("only a user who has logged in logs out")
-        await unbroken(self._logins.end(by.name))
-        self._end_all(lambda caller: caller.name == by.name and bool(caller.login))
-        self._bus.publish(LoggedOut(by.name))
-
-    def one_shot(self, by: Caller, address: str) -> str:
-        """A token for the next request of `by` from the same address, within five seconds."""
-        if by.is_guest:
-            raise NotKnown("a guest has no tokens")
-        return self._one_shots.make(by, address)
-
-    def caller_of_one_shot(self, token: str, address: str) -> Caller | None:
-        """Whom it stands for, this once; None when it is no such token."""
-        caller = self._one_shots.redeem(token, address)
-        return None if caller is None else self.still(caller)
-
-    def note_wrong_token(self, address: str) -> None:
-        """Nobody at `address` is known, and a token of theirs is wrong; `TooMany` after twenty in a minute."""
-        source = network_of(address)
-        self._wrong_tokens.check(source)
-        self._wrong_tokens.note(source)
+    def caller_named(self, name: str) -> Caller:
+        """Whom a user's name stands for; a guest when there is none, or an inactive one."""
+        user, _ = self._users.get(name, (None, ""))
+        return Caller(user.name, user.role) if user is not None and user.active else GUEST
 
     def still(self, caller: Caller, session: Session | None = None) -> Caller:
         """Who somebody known before is now: a guest when the key, log-in, `session` or account has ended."""
@@ -225,12 +178,11 @@ class Accounts:
         if caller.key is not None:
             return self._keys.stands_for(caller.key.id)
         if caller.login:
-            alive = self._logins.is_live(caller.login, caller.name)
-            return self._logged_in(caller.name, caller.login) if alive else GUEST
+            return self.tokens.caller_logged_in(caller.name, caller.login)
         if session is not None:
             found = self._sessions.find(session.id)
             return found.caller if found is not None else GUEST
-        return self._caller_named(caller.name)
+        return self.caller_named(caller.name)
 
     # Users
 
@@ -238,6 +190,14 @@ class Accounts:
         """Everybody for who manages accounts, oneself for others."""
         everybody = manages_accounts(by)
         return [user for user, _ in self._users.values() if everybody or user.name == by.name]
+
+    def administrators(self) -> list[User]:
+        """Those who are active."""
+        return [user for user, _ in self._users.values() if user.active and user.role is Role.ADMINISTRATOR]
+
+    def require_management(self, by: Caller) -> None:
+        """`NotAllowed` unless `by` manages accounts."""
+        _manages(by)
 
     def user(self, name: str) -> User:
         try:
@@ -362,7 +322,7 @@ class Accounts:
         Raises as `add_key` does.
         """
         if not user and by.may(Permission.ACCOUNTS) and by.name not in self._users:  # the local socket is nobody's
-            administrators = [one.name for one, _ in self._users.values() if one.active and one.role is by.role]
+            administrators = [one.name for one in self.administrators()]
             if len(administrators) != 1:
                 raise Malformed(f"say which user the key acts as, for example {administrators[0]!r}")
             user = administrators[0]
@@ -387,7 +347,7 @@ class Accounts:
 
         async def revoke() -> None:
             await self._keys.drop(key_id)
-            self._end_all(lambda caller: caller.key is not None and caller.key.id == key_id)
+            self.end_all(lambda caller: caller.key is not None and caller.key.id == key_id)
 
         await unbroken(revoke())
         self._bus.publish(RightsChanged(key.user, "modified"))
@@ -408,28 +368,6 @@ class Accounts:
             if key.app == PERSONAL:
                 await self.revoke_key(key.id, by)
 
-    async def shown_key(self, printer: str, by: Caller) -> str:
-        """The secret of the one key that is shown again, made if there is none yet.
-
-        It may all that its maker may, an administrator; on `printer` alone if that is not "".
-        """
-        _manages(by)
-        async with self._showing:
-            for key in self._shown_keys(printer):
-                if (secret := self._keys.shown(key.id)) is not None:
-                    return secret
-            return await self._make_shown_key(printer, by)
-
-    async def renew_shown_key(self, printer: str, by: Caller) -> str:
-        """Another one in its place, which ends with this."""
-        _manages(by)
-        async with self._showing:
-            old = self._shown_keys(printer)
-            secret = await self._make_shown_key(printer, by)
-            for key in old:
-                await self.revoke_key(key.id, by)
-            return secret
-
     async def revoke_secret(self, secret: str, by: Caller) -> None:
         """The same by the key itself; `NotAllowed` when it is none, or none of `by`'s."""
         key = self._keys.of_secret(secret)
@@ -438,33 +376,6 @@ class Accounts:
         await self.revoke_key(key.id, by)
 
     # Inside
-
-    def _shown_keys(self, printer: str) -> list[ApiKey]:
-        printers = (printer,) if printer else ()
-        return [
-            key
-            for key in self._keys
-            if key.app == SHOWN and key.printers == printers and self._keys.shown(key.id) is not None
-        ]
-
-    async def _make_shown_key(self, printer: str, by: Caller) -> str:
-        administrators = sorted(
-            (user for user, _ in self._users.values() if user.active and user.role is Role.ADMINISTRATOR),
-            key=lambda user: (user.name != by.name, user.created_at),
-        )
-        owner, printers = administrators[0], (printer,) if printer else ()
-        async with self._changing:
-            made = self._keys.make(owner.name, owner.role, SHOWN, printers, None, shown_again=True)
-            _, secret = await unbroken(made)
-        return secret
-
-    def _logged_in(self, name: str, login: str) -> Caller:
-        caller = self._caller_named(name)
-        return caller if caller.is_guest else msgspec.structs.replace(caller, login=login)
-
-    def _caller_named(self, name: str) -> Caller:
-        user, _ = self._users.get(name, (None, ""))
-        return Caller(user.name, user.role) if user is not None and user.active else GUEST
 
     def _caller_with(self, key: ApiKey) -> Caller:
         user, _ = self._users[key.user]
@@ -478,25 +389,25 @@ class Accounts:
 
     async def _keep_user(self, user: User, password_hash: str) -> None:
         await self._sessions.forget(user.name)
-        await self._logins.end(user.name)
+        await self.tokens.forget(user.name)
         await self._records.keep_user(user, password_hash)
         self._users[user.name] = (user, password_hash)
         self._keys.user_changed(user.name)
-        self._end_all(lambda caller: caller.name == user.name)
+        self.end_all(lambda caller: caller.name == user.name)
 
     async def _drop_user(self, name: str) -> None:
         await self._sessions.forget(name)
-        await self._logins.end(name)
+        await self.tokens.forget(name)
         await self._records.drop_user(name)
         del self._users[name]
         self._keys.user_gone(name)
         self._settings.pop(name, None)
-        self._end_all(lambda caller: caller.name == name)
+        self.end_all(lambda caller: caller.name == name)
 
-    def _end_all(self, ends: Callable[[Caller], bool]) -> None:
+    def end_all(self, ends: Callable[[Caller], bool]) -> None:
         """What lives in memory of whoever it is that loses a right."""
         self._sessions.end_all(ends)
-        self._one_shots.end_all(ends)
+        self.tokens.end_one_shots(ends)
 
     def _stays_administered(self, *, replacing: User, by_whom: User | None) -> None:
         others = [user for user, _ in self._users.values() if user.name != replacing.name]

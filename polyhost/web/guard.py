@@ -40,10 +40,10 @@ class Guard:
             return
         accounts, address = self._host.accounts, call.peer.address
         if access := access_token_of(call):
-            call.caller = accounts.caller_of_access(access)
+            call.caller = accounts.tokens.caller_of(access)
             return
         token = call.query.get("token", "") if b"token=" in call.scope["query_string"] else ""
-        if token and (caller := accounts.caller_of_one_shot(token, address)) is not None:
+        if token and (caller := accounts.tokens.caller_of_one_shot(token, address)) is not None:
             call.caller = caller
             return
         if key := key_of(call):
@@ -53,7 +53,7 @@ class Guard:
             if call.session is None:
                 call.caller = self._trust.caller_of(call)
         if token and call.caller.is_guest:
-            accounts.note_wrong_token(address)
+            accounts.tokens.note_wrong(address)
 
     def trusts(self, call: Call) -> bool:
         """Whether nobody needs a login where `call` comes from."""

@@ -106,7 +106,7 @@ async def test_users_are_made_listed_and_removed_by_administrators(ready: Hosted
         made = result_of(await client.post("/access/user", json={"username": "eve", "password": PASSWORD}))
         assert (made["username"], made["action"]) == ("eve", "user_created")
         assert ready.host.accounts.user("eve").role is Role.OPERATOR
-        assert ready.host.accounts.caller_of_access(made["token"]).name == "eve"
+        assert ready.host.accounts.tokens.caller_of(made["token"]).name == "eve"
         again = await client.post("/access/user", json={"username": "eve", "password": PASSWORD})
         assert error_of(again)[0] == 400
         listed = result_of(await client.get("/access/users/list"))["users"]
@@ -226,7 +226,7 @@ async def test_a_stranger_s_socket_becomes_who_logs_in_on_it(ready: Hosted) -> N
 
 async def test_identify_shows_who_it_is(ready: Hosted) -> None:
     who = {"client_name": "x", "version": "1", "type": "web", "url": "http://x"}
-    _, tokens = await ready.host.accounts.log_in_with_tokens("oz", PASSWORD, "127.0.0.1", "http://x")
+    _, tokens = await ready.host.accounts.tokens.log_in("oz", PASSWORD, "127.0.0.1", "http://x")
     async with serving(ready) as (served, _):
         for wrong in ({"api_key": "wrong"}, {"access_token": "wrong"}, {"access_token": tokens.refresh}):
             async with opened(served) as socket:
@@ -249,12 +249,12 @@ async def test_identify_shows_who_it_is(ready: Hosted) -> None:
 
 async def test_a_socket_opens_with_every_credential(ready: Hosted) -> None:
     accounts = ready.host.accounts
-    caller, tokens = await accounts.log_in_with_tokens("oz", PASSWORD, "127.0.0.1", "http://x")
+    caller, tokens = await accounts.tokens.log_in("oz", PASSWORD, "127.0.0.1", "http://x")
     key = ready.keys[Role.OPERATOR]
     async with serving(ready) as (served, _):
         for path, headers, is_known in (
-            (f"/websocket?token={accounts.one_shot(caller, '127.0.0.1')}", {}, True),
-            (f"/websocket?token={accounts.one_shot(caller, '127.0.0.2')}", {}, False),
+            (f"/websocket?token={accounts.tokens.one_shot(caller, '127.0.0.1')}", {}, True),
+            (f"/websocket?token={accounts.tokens.one_shot(caller, '127.0.0.2')}", {}, False),
             (f"/websocket?access_token={tokens.access}", {}, True),
             ("/websocket", {"Authorization": f"Bearer {tokens.access}"}, True),
             ("/websocket", {"Authorization": f"Bearer {tokens.refresh}"}, False),
@@ -270,7 +270,7 @@ async def test_a_socket_opens_with_every_credential(ready: Hosted) -> None:
 async def test_who_loses_a_right_is_told_nothing_more(ready: Hosted, end: str) -> None:
     """Not even what was under way: the socket stays, and owes who it is."""
     accounts = ready.host.accounts
-    caller, tokens = await accounts.log_in_with_tokens("oz", PASSWORD, "127.0.0.1", "http://x")
+    caller, tokens = await accounts.tokens.log_in("oz", PASSWORD, "127.0.0.1", "http://x")
     _, key = await accounts.add_key("oz", None, "", (), None, LOCAL)
     shown = {"X_Api_Key": key} if end == "key" else {"Authorization": f"Bearer {tokens.access}"}
     async with (
@@ -284,7 +284,7 @@ async def test_who_loses_a_right_is_told_nothing_more(ready: Hosted, end: str) -
             case "key":
                 await accounts.revoke_secret(key, LOCAL)
             case "logout":
-                await accounts.end_logins(caller)
+                await accounts.tokens.log_out(caller)
             case "role":
                 await accounts.change_user("oz", Role.VIEWER, None, LOCAL)
             case "removed":

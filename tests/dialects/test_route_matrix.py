@@ -216,8 +216,8 @@ async def test_a_key_that_ended_opens_nothing(one: Hosted) -> None:
 
 async def test_a_log_in_that_ended_opens_nothing(one: Hosted) -> None:
     accounts = one.host.accounts
-    caller, tokens = await accounts.log_in_with_tokens("root", "correct horse", "127.0.0.1", "http://127.0.0.1")
-    await accounts.end_logins(caller)
+    caller, tokens = await accounts.tokens.log_in("root", "correct horse", "127.0.0.1", "http://127.0.0.1")
+    await accounts.tokens.log_out(caller)
     async with one.client() as client:
         for route in CLOSED:
             answer = await client.request(route.method, path_of(route), headers={"X-Access-Token": tokens.access})

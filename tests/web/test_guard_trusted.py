@@ -164,7 +164,7 @@ WAYS = {
 
 @pytest.mark.parametrize("way", WAYS)
 async def test_an_access_token_is_a_credential(one: Hosted, way: str) -> None:
-    _, tokens = await one.host.accounts.log_in_with_tokens("root", "correct horse", "10.0.0.1", ISSUER)
+    _, tokens = await one.host.accounts.tokens.log_in("root", "correct horse", "10.0.0.1", ISSUER)
     head, body, signature = tokens.access.split(".")
     async with one.client() as client:
         assert (await client.get("/server/info", **WAYS[way](tokens.access))).status_code == 200
@@ -183,7 +183,7 @@ async def test_a_bearer_that_is_a_key_is_one(one: Hosted) -> None:
 
 async def test_a_one_shot_token_is_a_credential_once(one: Hosted) -> None:
     viewer = one.host.accounts.caller_of_key(one.keys[Role.VIEWER])
-    token = one.host.accounts.one_shot(viewer, HOME)
+    token = one.host.accounts.tokens.one_shot(viewer, HOME)
     path = f"/server/info?token={token}"
     assert await asked(one, "192.168.1.21", path=path) == REFUSED
     assert await asked(one, HOME, path=path) == 200
@@ -199,7 +199,7 @@ async def test_klipperscreen_s_way_of_showing_a_key_works(one: Hosted) -> None:
 
 async def test_guessing_one_shot_tokens_is_slow_and_locks_nobody_out(one: Hosted) -> None:
     viewer = one.host.accounts.caller_of_key(one.keys[Role.VIEWER])
-    token = one.host.accounts.one_shot(viewer, HOME)
+    token = one.host.accounts.tokens.one_shot(viewer, HOME)
     answers = [await asked(one, HOME, path=f"/server/info?token=guess{n}") for n in range(25)]
     assert answers == [REFUSED] * 20 + [429] * 5
     assert await asked(one, HOME, path=f"/server/info?token={token}") == 200

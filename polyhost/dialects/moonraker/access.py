@@ -134,17 +134,17 @@ def _issuer(request: Request) -> str:
 @resource.get("/access/api_key", needs=Permission.ACCOUNTS, asked_by_all=True)
 async def api_key(request: Request) -> str:
     """At the address of a printer, the one of that printer alone."""
-    return await request.host.accounts.shown_key(request.call.addressed or "", by=request.caller)
+    return await request.host.accounts.shown_keys.get(request.call.addressed or "", by=request.caller)
 
 
 @resource.post("/access/api_key", needs=Permission.ACCOUNTS)
 async def new_api_key(request: Request) -> str:
-    return await request.host.accounts.renew_shown_key(request.call.addressed or "", by=request.caller)
+    return await request.host.accounts.shown_keys.renew(request.call.addressed or "", by=request.caller)
 
 
 @resource.get("/access/oneshot_token", needs=Permission.LOOK)
 async def oneshot_token(request: Request) -> str:
-    return request.host.accounts.one_shot(request.caller, request.call.peer.address)
+    return request.host.accounts.tokens.one_shot(request.caller, request.call.peer.address)
 
 
 # Log-ins
@@ -153,7 +153,7 @@ async def oneshot_token(request: Request) -> str:
 @resource.post("/access/login", open_door=True)
 async def log_in(request: Request) -> LoggedIn:
     said = _checked(request.read(Login))
-    caller, tokens = await request.host.accounts.log_in_with_tokens(
+    caller, tokens = await request.host.accounts.tokens.log_in(
         said.username, said.password, request.call.peer.address, _issuer(request)
     )
     if request.connection is not None:
@@ -166,14 +166,14 @@ async def log_out(request: Request) -> Done:
     caller = request.caller
     _require_user(caller, "log out request")
     accounts = request.host.accounts
-    await accounts.end_logins(caller)
+    await accounts.tokens.log_out(caller)
     request.call.part(Live).connections.rights_changed(accounts, caller.name)  # before they ask anything more
     return Done(caller.name, "user_logged_out")
 
 
 @resource.post("/access/refresh_jwt", open_door=True)
 async def refresh_jwt(request: Request) -> Refreshed:
-    caller, token = request.host.accounts.refreshed(request.read(Refresh).refresh_token, _issuer(request))
+    caller, token = request.host.accounts.tokens.refreshed(request.read(Refresh).refresh_token, _issuer(request))
     return Refreshed(caller.name, token, SOURCE)
 
 
@@ -198,9 +198,7 @@ async def add_user(request: Request) -> LoggedIn:
     said = _checked(request.read(Login))
     accounts = request.host.accounts
     user = await accounts.add_user(said.username, Role.OPERATOR, said.password, by=request.caller)
-    caller, tokens = await accounts.log_in_with_tokens(
-        user.name, said.password, request.call.peer.address, _issuer(request)
-    )
+    caller, tokens = await accounts.tokens.log_in(user.name, said.password, request.call.peer.address, _issuer(request))
     return _logged_in(caller, tokens, "user_created")
 
 

@@ -139,7 +139,7 @@ async def identify(request: Request) -> dict[str, int]:
 def _shown(accounts: Accounts, said: Identify) -> Caller | None:
     """Whom the token or the key stands for; None without one, also when a client says that it has none."""
     if isinstance(said.access_token, str) and said.access_token:
-        return accounts.caller_of_access(said.access_token)
+        return accounts.tokens.caller_of(said.access_token)
     if isinstance(said.api_key, str) and said.api_key not in NO_KEYS:
         return accounts.caller_of_key(said.api_key)
     return None
