@@ -140,7 +140,7 @@ class Conversation:
 
     def _take(self, reply: Reply) -> None:
         self._holder.changed = True
-        self.picture.hear(reply)
+        self.picture.hear(reply, self._holder.settings.handling.profile)
         match reply:
             case CommandsDone(tag):
                 if callable(tag):

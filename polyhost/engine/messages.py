@@ -268,6 +268,8 @@ class EndedRun(msgspec.Struct, frozen=True):
     printing_s: float
     file_bytes: int
     position: ToolPosition | None = None  # where a cancel found the toolhead
+    filament_mm: float = 0.0  # pushed, less what was pulled back
+    extruding_s: float | None = None  # `printing_s` since filament was pushed first; None: never, or nobody counted
 
 
 class Welcome(msgspec.Struct, frozen=True):

@@ -6,8 +6,16 @@ from typing import Final
 
 import msgspec
 
-from polyhost.core.printer import Position, Temperature
-from polyhost.firmware.marlin.replies import PositionReported, Reply, Said, SdReady, TemperaturesReported
+from polyhost.core.printer import Position, PrinterProfile, Temperature
+from polyhost.engine.facts import Facts
+from polyhost.firmware.marlin.replies import (
+    HostAction,
+    PositionReported,
+    Reply,
+    Said,
+    SdReady,
+    TemperaturesReported,
+)
 from polyhost.gcode.modal import ModalState
 
 _MOTION: Final = re.compile(r"(?:echo:)?\s*(M20[1345]\s.*)")
@@ -23,9 +31,10 @@ class Picture:
         self.reported = Position()  # by the firmware, last
         self.sd_ready = False
         self.motion: list[str] = []
+        self.facts = Facts()
         self._moved = True  # since `reported`
 
-    def hear(self, reply: Reply) -> None:
+    def hear(self, reply: Reply, profile: PrinterProfile) -> None:
         match reply:
             case TemperaturesReported(reported):
                 self.heaters = self.heaters | reported
@@ -34,7 +43,10 @@ class Picture:
                 self._moved = False
             case SdReady(ready):
                 self.sd_ready = ready
+            case HostAction(action, text):
+                self.facts.hear_action(action, text)
             case Said(text):
+                self.facts.hear(text, profile)
                 if motion := _MOTION.match(text):
                     self.motion.append(motion[1])
             case _:

@@ -88,6 +88,9 @@ class FileRun:
         self._ends: list[int] = []
         self._base = 0
         self._fed = 0
+        self._pushed = 0.0  # filament that the machine had moved when the run began
+        self._filament_mm = 0.0
+        self._extruding_from: float | None = None  # `printing_s` when filament was pushed first
         self._skipping: Skipping | None = None
         self._through = 0  # lines so far that `_skipping` has judged
         self._intake = Intake(holder.hooks, conversation.picture.modal.tool)
@@ -140,10 +143,12 @@ class FileRun:
     def begin(self) -> None:
         """Send the script before the file, then the file."""
         self._conversation.session.start_numbering()
+        self._conversation.picture.modal.told_progress = None
         self._say(ScriptName.BEFORE_START, self.order.scripts.before_start, self._started)
 
     def _started(self) -> None:
         self._move(RunSignal.STARTED)
+        self._pushed = self._conversation.picture.modal.pushed
         if self._skipping is not None:
             self._skipping.begin(self._conversation.picture.modal.copy())
         self.feed()
@@ -415,7 +420,11 @@ class FileRun:
         count = min(self._conversation.session.file_lines_acknowledged, self._fed) - self._base
         if count <= 0 or self.state in ENDED:
             return
-        self._conversation.picture.modal.advance(self._lines[:count])
+        modal = self._conversation.picture.modal
+        modal.advance(self._lines[:count])
+        self._filament_mm = modal.pushed - self._pushed
+        if self._extruding_from is None and self._filament_mm > 0.0:
+            self._extruding_from = self.printing_s
         self.file_bytes = self._ends[count - 1]
         self.lines += count
         self._base += count
@@ -445,6 +454,8 @@ class FileRun:
             printing_s=self.printing_s,
             file_time_s=file_time_s,
             reason=self.reason,
+            filament_mm=self._filament_mm,
+            extruding_s=self.extruding_s,
             excluded=() if self._skipping is None else self._skipping.names,
         )
 
@@ -458,6 +469,10 @@ class FileRun:
         if self._paused_at is not None:
             paused = (self._clock.monotonic() if self._ended_mono is None else self._ended_mono) - self._paused_at
         return max(0.0, self.elapsed_s - self._paused_s - paused)
+
+    @property
+    def extruding_s(self) -> float | None:
+        return None if self._extruding_from is None else max(0.0, self.printing_s - self._extruding_from)
 
     def record(self) -> RunRecord:
         return RunRecord(
@@ -482,6 +497,8 @@ class FileRun:
             printing_s=self.printing_s,
             file_bytes=self.file_bytes,
             position=self.position,
+            filament_mm=self._filament_mm,
+            extruding_s=self.extruding_s,
         )
 
     # --- moving along the table

@@ -14,6 +14,7 @@ from polyhost.core.units import mm_min_from_mm_s
 
 INCH: Final = 25.4
 MAX_TOOLS: Final = 64
+MAX_MESSAGE: Final = 255
 ABSURD: Final = 1e7  # no coordinate, feedrate or temperature
 
 _CODE = re.compile(rb"(?:[Nn]\d+\s*)?([A-Za-z])\s*(\d+)(?![.\d])")
@@ -38,6 +39,8 @@ class ModalState(msgspec.Struct):
     `homed` has the letters of the axes whose position is known, such as "XYZ".  `settings` are the words of the
     last ``M201``, ``M203``, ``M204``, ``M205``, ``M207``, ``M208`` and ``M900``.  `pushed` is the filament moved so
     far, less what was pulled back; `pulled` how far that in use is pulled back now, `parked` the same by other tools.
+    `z_offset` is the sum of the babysteps of Z (``M290``), `message` the text of the last ``M117`` and `told_progress`
+    the fraction done by the last ``M73``.
     """
 
     millimetres: bool = True
@@ -63,6 +66,9 @@ class ModalState(msgspec.Struct):
     pushed: float = 0.0
     pulled: float = 0.0
     parked: dict[int, float] = msgspec.field(default_factory=dict)
+    z_offset: float = 0.0
+    message: str = ""
+    told_progress: float | None = None
     settings: dict[str, dict[str, str]] = msgspec.field(default_factory=dict)
 
     def copy(self) -> "ModalState":
@@ -172,6 +178,12 @@ class ModalState(msgspec.Struct):
                 self.speed_factor = values["S"] / 100.0
             case "M221" if values.get("S", 0) > 0:
                 self.flow_factor = values["S"] / 100.0
+            case "M290":
+                self.z_offset += values.get("Z", values.get("S", 0.0)) * scale
+            case "M117":
+                self.message = command[match.end() :].decode("utf-8", "replace").strip()[:MAX_MESSAGE]
+            case "M73" if "P" in values:
+                self.told_progress = min(max(values["P"] / 100.0, 0.0), 1.0)
             case _ if code in _KEPT:
                 self.settings.setdefault(code, {}).update(words)
             case _ if code[0] == "T" and int(code[1:]) < MAX_TOOLS:

@@ -206,6 +206,8 @@ class GoingOn:
 
     def _drawn(self, run: Run, ended: EndedRun) -> tuple[float | None, float | None]:
         """Seconds that `run` drew and mm of filament: as its holder counted, else of the filament what was planned."""
+        if ended.extruding_s is not None:
+            return ended.extruding_s, ended.filament_mm
         p, file = self._printers.find(run.printer), self.file_of(run)
         progress = progress_in(p.snapshot, run) if p is not None else None
         if progress is not None and progress.extruding_s is not None:

@@ -14,6 +14,7 @@ from polyhost.core.job import ENDED, RunState
 from polyhost.core.ports import Scripts
 from polyhost.core.printer import PrinterProfile, PrinterState
 from polyhost.drivers.engine_driver import EngineDriver
+from polyhost.firmware.marlin.endstops import endstops_in
 from polyhost.gcode.limits import limits_from_m503
 from tests.drivers.rigs import FOOTER, HEADER, Ear, moves, order_of, reached, ready
 
@@ -439,6 +440,31 @@ class DriverContract:
             *(*commands[:begin], "M106 S77", "M117 second", "G1 Y39.9 F6000", "G1 F6000", *b[:10]),
             *("M117 third", "G1 Y39.9 F6000", "G1 F6000", *commands[end - 400 :]),
         ]
+
+    async def test_a_machine_shows_what_it_said_and_was_told(self, rig: Rig, tmp_path: Path) -> None:
+        await rig.ear.until(lambda: rig.driver.snapshot.retraction is not None)
+        limits = rig.driver.snapshot.limits
+        assert (limits.velocity, limits.acceleration, limits.z_velocity) == (300.0, 1250.0, 12.0)
+        script = ["G28", "G29", "M420 S0 V", "M290 Z0.05", "M204 P800", "M412", "G91", "G1 F1200", "M117 to you"]
+        await rig.driver.send(script, until_done=True)
+        now = rig.driver.snapshot
+        assert now.mesh is not None
+        assert ([len(row) for row in now.mesh.heights], now.mesh.used) == ([5] * 5, False)
+        assert (now.z_offset, now.limits.acceleration, now.filament) == (0.05, 800.0, {"filament": True})
+        assert (now.absolute, now.absolute_e, now.feedrate_mm_s, now.message) == (False, False, 20.0, "to you")
+        endstops = endstops_in(await rig.driver.send(["M119"], until_done=True))
+        assert endstops.keys() == {"x", "y", "z", "z_probe"}
+        commands = ["G90", "M83", "M104 S200", "M109 S200", "G1 X1 E7", "G1 E-2", "M73 P40 R3", "M117 half", "M0"]
+        await rig.driver.start(order_of(tmp_path, commands))
+        await reached(rig.driver, rig.ear, RunState.PAUSED)
+        now = rig.driver.snapshot
+        assert now.run is not None
+        assert (now.run.filament_mm, now.told_progress, now.message) == (5.0, 0.4, "half")
+        assert now.run.extruding_s is not None
+        await rig.driver.resume("run-1")
+        await rig.ear.until(lambda: rig.ear.ends)
+        assert rig.ear.ends[0].filament_mm == 5.0
+        assert rig.ear.ends[0].extruding_s is not None
 
     async def test_layers_count_once_they_are_known(self, rig: Rig, tmp_path: Path) -> None:
         order = order_of(tmp_path, ["G28", *moves(40), "M0", *moves(40)])

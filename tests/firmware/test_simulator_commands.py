@@ -46,9 +46,10 @@ ANSWERS: dict[str, tuple[list[str], list[str]]] = {
     "M119": (["G28", "M119"], [
         "X:0.00 Y:0.00 Z:0.00 E:0.00 Count X:0 Y:0 Z:0",
         "Reporting endstop status", "x_min: TRIGGERED", "y_min: TRIGGERED", "z_min: TRIGGERED", "z_probe: open",
+        "filament: TRIGGERED",
     ]),
     "M119 before homing": (["M119"], [
-        "Reporting endstop status", "x_min: open", "y_min: open", "z_min: open", "z_probe: open",
+        "Reporting endstop status", "x_min: open", "y_min: open", "z_min: open", "z_probe: open", "filament: TRIGGERED",
     ]),
     "feedrate factor": (["M220", "M220 S50", "M220"], ["FR:100%", "FR:50%"]),
     "flow factor": (["M221", "M221 S95", "M221", "M221 T3"], [

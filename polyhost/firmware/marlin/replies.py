@@ -372,6 +372,7 @@ _WHOLE_LINES: Final[dict[str, Heard]] = {
     "Done saving file": SdWriteDone(),
     "Not SD printing": SdStatusReported(False),
     "Not SD printing.": SdStatusReported(False),
+    "|": Said("|"),  # between the rows of a mesh
     "SD card ok": SdReady(True),
     "SD card released": SdReady(False),
     "SD init fail": SdReady(False),

@@ -95,6 +95,7 @@ class Board:
         self.interrupted = False  # by M108
         self.asked = False  # a person was asked something that M876 may answer
         self.debug = 0
+        self.watches_filament = True
         self.keepalive_s = machine.keepalive_s
         self.report_temperatures_s = 0.0
         self.report_position_s = 0.0

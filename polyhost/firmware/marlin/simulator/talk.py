@@ -61,7 +61,7 @@ def firmware_info(board: Board, rest: bytes) -> None:
         "PROGRESS": False,
         "PRINT_JOB": True,
         "AUTOLEVEL": True,
-        "RUNOUT": False,
+        "RUNOUT": True,
         "Z_PROBE": True,
         "LEVELING_DATA": True,
         "BUILD_PERCENT": False,
@@ -79,7 +79,7 @@ def firmware_info(board: Board, rest: bytes) -> None:
         "THERMAL_PROTECTION": True,
         "MOTION_MODES": False,
         "ARCS": True,
-        "BABYSTEPPING": False,
+        "BABYSTEPPING": True,
         "CHAMBER_TEMPERATURE": board.chamber is not None,
         "COOLER_TEMPERATURE": False,
         "MEATPACK": False,
@@ -110,8 +110,17 @@ def endstops(board: Board, rest: bytes) -> None:
         f"{axis}_min": "TRIGGERED" if axis.upper() in board.homed and where <= 0.0 else "open"
         for axis, where in at_home.items()
     }
-    states["z_probe"] = "open"
+    states |= {"z_probe": "open", "filament": "TRIGGERED"}
     board.say(b"Reporting endstop status\n" + "".join(f"{name}: {state}\n" for name, state in states.items()).encode())
+
+
+def filament_sensor(board: Board, rest: bytes) -> None:
+    """M412: S watches or not; it says which when it is given nothing."""
+    wanted = words(rest).get("S")
+    if wanted is None:
+        board.say(line(f"echo:Filament runout {'ON' if board.watches_filament else 'OFF'}"))
+    else:
+        board.watches_filament = wanted > 0.0
 
 
 def report_temperatures(board: Board, rest: bytes) -> None:
@@ -196,6 +205,7 @@ COMMANDS: Final[Mapping[bytes, Command]] = {
     b"M108": nothing,  # these four act when they arrive: see `conversation`
     b"M112": nothing,
     b"M410": nothing,
+    b"M412": filament_sensor,
     b"M876": nothing,
     b"M110": set_line_number,
     b"M111": debug_flags,
@@ -207,5 +217,6 @@ COMMANDS: Final[Mapping[bytes, Command]] = {
     b"M119": endstops,
     b"M154": report_position,
     b"M155": report_temperatures,
+    b"M290": nothing,  # babysteps are not where a move leads
     b"M600": change_filament,
 }
