@@ -46,7 +46,7 @@ def rows(peers: Peers) -> Iterator[Row]:
     for path, target in REQUESTS:
         got = mine.loads[path]
         met = got.requests_s >= target and not got.failed
-        words = _words(theirs.loads[path]) if theirs else "-"
+        words = f"Moonraker {_words(theirs.loads[path])}" if theirs else "-"
         yield Row(f"GET {path}" + f", {FILES} files" * ("list" in path), f"≥ {target}/s", _words(got), words, met)
     for count in SUBSCRIBERS:
         heard = mine.heard[count]

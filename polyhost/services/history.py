@@ -18,6 +18,7 @@ from polyhost.core.printer import PrinterState, Temperature, TemperatureSample
 CONSOLE_LINES: Final = 2000
 SAMPLES: Final = 1800
 SAMPLE_EVERY_S: Final = 1.0
+HELD_S: Final = 60.0
 MARKS: Final = 100
 _EACH: Final = 3  # numbers of a heater in a sample
 
@@ -83,9 +84,21 @@ class TemperatureHistory:
         kept = list(self._samples)[-limit:] if limit > 0 else []
         return [TemperatureSample(at, self._heaters_of(values)) for at, values in kept]
 
-    def columns(self, limit: int = SAMPLES) -> dict[str, Column]:
-        """The last `limit` samples of each heater."""
-        kept = [values for _, values in islice(self._samples, max(0, len(self._samples) - limit), None)]
+    def columns(self, seconds: int, now: float) -> dict[str, Column]:
+        """Each heater second by second, the last `seconds` up to `now` (since the epoch).
+
+        Between two samples the first counts.  Where there were none for a minute, nobody was there to say, and
+        that time is left out.
+        """
+        kept: deque[array[float]] = deque(maxlen=seconds)
+        behind = 0.0  # seconds that are not told yet
+        ends = [*(at for at, _ in islice(self._samples, 1, None)), now]
+        for (at, values), after in zip(self._samples, ends if self._samples else (), strict=True):
+            lasted = after - at
+            behind += lasted if 0.0 <= lasted <= HELD_S else SAMPLE_EVERY_S
+            whole = int(behind / SAMPLE_EVERY_S + 0.5)
+            behind -= whole * SAMPLE_EVERY_S
+            kept.extend([values] * whole)
         return {
             name: Column(*([_number(values[_EACH * n + part]) for values in kept] for part in range(_EACH)))
             for n, name in enumerate(self._heaters)

@@ -11,6 +11,7 @@ from polyhost.core.events import ConsoleLine, ConsoleLines, PrinterAdded, Printe
 from polyhost.core.printer import PrinterProfile, PrinterState, Temperature
 from polyhost.core.user import GUEST, ApiKey, Caller, Role
 from polyhost.services import commands
+from polyhost.services.history import TemperatureHistory
 from tests.services.world import ADMIN, OPERATOR, UPLOADER, VIEWER, World, living, until
 
 PROFILE = PrinterProfile(extruders=2, heated_chamber=True)
@@ -291,3 +292,25 @@ async def test_a_driver_that_loses_its_machine_is_run_again(
     async with asyncio.timeout(5):
         await added.wait()
     assert caplog.text.count("ender is out of reach: the engine is gone") == 1
+
+
+@pytest.mark.parametrize(
+    ("times", "now", "kept"),
+    [
+        ([0.0, 1.0, 2.0], 3.0, [0, 1, 2]),
+        ([0.0, 2.0, 4.0], 5.0, [0, 0, 1, 1, 2]),
+        ([0.0, 1.5, 3.0], 4.5, [0, 0, 1, 2, 2]),
+        ([0.0, 1.0, 500.0], 501.0, [0, 1, 2]),
+        ([0.0, 1.0], 20.0, [0] + [1] * 19),
+        ([10.0, 5.0], 6.0, [0, 1]),
+    ],
+    ids=["each second", "each other", "between", "a long silence", "still now", "the clock jumped"],
+)
+def test_temperatures_second_by_second(times: list[float], now: float, kept: list[int]) -> None:
+    history = TemperatureHistory()
+    for n, at in enumerate(times):
+        history.note({"bed": Temperature(n, 60.0, 0.5)}, at, n * 10.0)
+    column = history.columns(1200, now)["bed"]
+    assert column.actual == kept
+    assert column.power == [0.5] * len(kept)
+    assert history.columns(2, now)["bed"].actual == kept[-2:]

@@ -3,6 +3,7 @@
 Upstream: docs/external_api/server.md; specification, 2.1 and 6.
 """
 
+import math
 from collections.abc import Mapping
 from typing import Final
 
@@ -42,9 +43,10 @@ def store_of(p: Printer, columns: Mapping[str, Column], edition: Edition) -> dic
 async def temperature_store(request: Request) -> msgspec.Raw:
     """Whether monitors are included changes nothing: only Klipper's drivers of motors are such."""
     p, edition = request.printer, request.edition
+    now = request.host.clock.now()
 
     def make() -> msgspec.Raw:
-        return msgspec.Raw(msgspec.json.encode(store_of(p, p.temperatures.columns(SAMPLES), edition)))
+        return msgspec.Raw(msgspec.json.encode(store_of(p, p.temperatures.columns(SAMPLES, now), edition)))
 
-    made_of = (p.temperatures.count, p.profile, tuple(p.snapshot.heaters))
+    made_of = (math.floor(now), p.temperatures.count, p.profile, tuple(p.snapshot.heaters))
     return request.call.lists.get(("moonraker temperatures", p.slug, edition), made_of, make)

@@ -3,6 +3,7 @@
 Klipper's names are words in capitals; slicers call their objects anything.
 """
 
+import functools
 import re
 from collections.abc import Mapping, Sequence
 from typing import Final
@@ -29,8 +30,9 @@ def by_shown_name(objects: Sequence[NamedObject]) -> Mapping[str, NamedObject]:
     return shown
 
 
+@functools.lru_cache(maxsize=64)
 def objects_of(file: RunFile) -> tuple[list[Fields], Mapping[str, str]]:
-    """``objects``, and their shown names by those in the file."""
+    """``objects``, and their shown names by those in the file; made once, for there may be a thousand."""
     shown = by_shown_name(file.objects)
     told = [
         {
