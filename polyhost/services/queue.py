@@ -95,7 +95,7 @@ class Queues:
                             await self._follow(path, to)
                         case PrinterRemoved(slug):
                             self._lines.pop(slug, None)
-                        case RightsChanged(user):
+                        case RightsChanged(user, reason) if reason != "stale":
                             self._stop_what_is_of(user)
                         case _:
                             pass
@@ -254,6 +254,9 @@ class Queues:
             line.loading = False
 
     async def _start(self, p: Printer, line: _Line, job: Job, by: Caller) -> None:
+        if by.key is not None and by.key.ends_at is not None and by.key.ends_at <= self._clock.now():
+            self._stop(p.slug, line, f"the key of {by.name}, who started it, has ended")
+            return
         self._turn(p.slug, line, QueueState.STARTING)
         begun, reason = True, ""
         try:

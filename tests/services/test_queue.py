@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 
 from polyhost import config
 from polyhost.core.errors import Malformed, NoSpace, NotAllowed, NotFound, NotNow
-from polyhost.core.events import PrinterStateChanged, QueueChanged
+from polyhost.core.events import PrinterStateChanged, QueueChanged, RightsChanged
 from polyhost.core.job import QueueState, Run, RunProgress, RunState
 from polyhost.core.printer import PrinterState
-from polyhost.core.user import GUEST, Role
+from polyhost.core.user import GUEST, ApiKey, Caller, Role
 from polyhost.services.queue import MAX_JOBS
 from tests.services.world import ADMIN, LOST, OPERATOR, REFUSED, UPLOADER, VIEWER, World, living, until
 
@@ -245,6 +245,32 @@ async def test_who_lost_the_right_starts_nothing_more(automatic: World) -> None:
     await printing(automatic, "a.gcode")
     await automatic.accounts.remove_user("oz", ADMIN)
     await until(lambda: state(automatic) is Q.PAUSED)
+
+
+@pytest.mark.parametrize("lasts", [True, False])
+async def test_a_key_that_has_ended_starts_nothing_more(automatic: World, lasts: bool) -> None:
+    p = automatic.printers.default()
+    key = ApiKey("k", "oz", Role.OPERATOR, ends_at=automatic.clock.now() + 100)
+    await added(automatic, "a.gcode", "b.gcode")
+    await automatic.queue.start(p, Caller("oz", Role.OPERATOR, key))
+    await printing(automatic, "a.gcode")
+    automatic.clock.pass_s(50 if lasts else 100)
+    automatic.driver.reach(RunState.COMPLETED)
+    await until(lambda: state(automatic) is Q.PAUSED)
+    assert queued(automatic) == ([] if lasts else ["b.gcode"])
+    assert ("has ended" in automatic.queue.reason(p)) is not lasts
+
+
+async def test_a_changed_password_is_no_lost_right(automatic: World) -> None:
+    await automatic.accounts.first_administrator("ada", "correct horse")
+    await automatic.accounts.add_user("oz", Role.OPERATOR, "battery staple", ADMIN)
+    await added(automatic, "a.gcode", "b.gcode")
+    await automatic.queue.start(automatic.printers.default(), OPERATOR)
+    await printing(automatic, "a.gcode")
+    automatic.bus.publish(RightsChanged("oz", "stale"))
+    await automatic.files.move("b.gcode", "z.gcode", ADMIN)
+    await until(lambda: queued(automatic) == ["z.gcode"])
+    assert state(automatic) is Q.READY
 
 
 async def test_a_print_too_short_to_be_seen_is_followed_too(automatic: World) -> None:
