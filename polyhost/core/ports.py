@@ -284,10 +284,10 @@ class PastRun(msgspec.Struct, frozen=True):
 
 
 class Deleted(msgspec.Struct, frozen=True):
-    """Which entries of the history are no more, and what is left without them."""
+    """Which entries of the history are no more, and what is left of their contents (None: nothing) without them."""
 
     ordinals: tuple[int, ...]
-    prints: dict[str, Prints]
+    prints: dict[str, Prints | None]
     last: Run | None  # of the printer
 
 

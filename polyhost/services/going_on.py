@@ -100,9 +100,13 @@ class GoingOn:
         """How the runs of a file of this content went."""
         return self._prints.get(sha256, Prints())
 
-    def recount(self, prints: dict[str, Prints]) -> None:
-        """Entries of the history were deleted: how the runs went that are left."""
-        self._prints = prints
+    def recount(self, prints: dict[str, Prints | None]) -> None:
+        """Entries of the history were deleted: how the runs of these contents went that are left."""
+        for sha256, left in prints.items():
+            if left is None:
+                self._prints.pop(sha256, None)
+            else:
+                self._prints[sha256] = left
 
     def is_ending(self, run_id: str) -> bool:
         """Whether its end is known and not yet written."""

@@ -13,6 +13,7 @@ from polyhost.core.ports import Deleted, Page, PastRun
 FIELDS: Final = Run.__struct_fields__
 COLUMNS: Final = ", ".join(FIELDS)
 _OF_RUNS: Final = ", ".join(f"runs.{field}" for field in FIELDS)
+_FEW: Final = 500  # contents that are looked up one by one
 _TOTALS: Final = ", ".join(Totals.__struct_fields__)
 _metadata: Final = msgspec.msgpack.Decoder(Metadata)
 _analysis: Final = msgspec.msgpack.Decoder(Analysis)
@@ -53,20 +54,26 @@ def last_runs(connection: sqlite3.Connection) -> list[Run]:
     )
 
 
-def prints(connection: sqlite3.Connection) -> dict[str, Prints]:
+def prints(connection: sqlite3.Connection, contents: Collection[str] | None = None) -> dict[str, Prints]:
+    """How the runs of each content went; of `contents` alone, if they are named."""
+    named = "" if contents is None else f" AND file_sha256 IN ({', '.join('?' * len(contents))})"
+    values = tuple(contents or ())
     last = connection.execute(
-        f"SELECT {COLUMNS} FROM runs WHERE number IN"
-        " (SELECT max(number) FROM runs WHERE ended_at IS NOT NULL AND NOT on_card GROUP BY file_sha256)"
+        f"SELECT {COLUMNS} FROM runs WHERE number IN (SELECT max(number) FROM runs"
+        f" WHERE ended_at IS NOT NULL AND NOT on_card{named} GROUP BY file_sha256)",
+        values,
     )
     by_content = {run.file_sha256: run for run in runs_of(last)}
     counts = connection.execute(
         "SELECT file_sha256, sum(state = 'completed'), sum(state <> 'completed') FROM runs"
-        " WHERE ended_at IS NOT NULL AND NOT on_card GROUP BY file_sha256"
+        f" WHERE ended_at IS NOT NULL AND NOT on_card{named} GROUP BY file_sha256",
+        values,
     )
     # Beside max(), SQLite's bare columns are of the row that has it.
     done = connection.execute(
         "SELECT file_sha256, profile, count(*), avg(printing_s), printing_s, max(number) FROM runs"
-        " WHERE state = 'completed' AND NOT on_card GROUP BY file_sha256, profile"
+        f" WHERE state = 'completed' AND NOT on_card{named} GROUP BY file_sha256, profile",
+        values,
     )
     times: dict[str, dict[str, Times]] = {}
     for sha256, profile, runs, average_s, last_s, _ in done:
@@ -133,20 +140,29 @@ def end(connection: sqlite3.Connection, run: Run) -> bool:
 def delete(connection: sqlite3.Connection, printer: str, ordinals: Collection[int] | None) -> Deleted:
     """Those that have ended; of all that are named, or of all there are."""
     connection.execute("DELETE FROM jobs WHERE id IN (SELECT job FROM runs WHERE job <> '')")  # they are runs by now
-    statement = "DELETE FROM runs WHERE printer = ? AND ended_at IS NOT NULL"
+    statement, returning = (
+        "DELETE FROM runs WHERE printer = ? AND ended_at IS NOT NULL",
+        "RETURNING ordinal, file_sha256",
+    )
     if ordinals is None:
-        gone = connection.execute(f"{statement} RETURNING ordinal", (printer,)).fetchall()
+        gone = connection.execute(f"{statement} {returning}", (printer,)).fetchall()
     else:
         one_by_one = (
-            connection.execute(f"{statement} AND ordinal = ? RETURNING ordinal", (printer, ordinal)).fetchall()
+            connection.execute(f"{statement} AND ordinal = ? {returning}", (printer, ordinal)).fetchall()
             for ordinal in ordinals
         )
         gone = [row for rows in one_by_one for row in rows]
-    connection.execute("DELETE FROM printed WHERE sha256 NOT IN (SELECT file_sha256 FROM runs)")
+    contents = {sha256 for _, sha256 in gone}
+    connection.executemany(
+        "DELETE FROM printed WHERE sha256 = ?1 AND NOT EXISTS (SELECT 1 FROM runs WHERE file_sha256 = ?1)",
+        ((sha256,) for sha256 in contents),
+    )
+    left: dict[str, Prints | None] = dict.fromkeys(contents)
+    left |= prints(connection, contents if len(contents) <= _FEW else None)
     last = connection.execute(
         f"SELECT {COLUMNS} FROM runs WHERE printer = ? ORDER BY number DESC LIMIT 1", (printer,)
     ).fetchall()
-    return Deleted(tuple(sorted(ordinal for (ordinal,) in gone)), prints(connection), next(iter(runs_of(last)), None))
+    return Deleted(tuple(sorted(ordinal for ordinal, _ in gone)), left, next(iter(runs_of(last)), None))
 
 
 def reset_totals(connection: sqlite3.Connection, printer: str) -> Totals:

@@ -132,7 +132,7 @@ async def test_what_was_printed_is_kept_as_long_as_there_is_a_run_of_it(records:
     assert on_card.file is None
     deleted = await records.delete_runs("mk3", [past.run.ordinal, on_card.run.ordinal, 99])
     assert deleted.ordinals == (past.run.ordinal,)  # the other one has not ended
-    assert (deleted.prints, deleted.last) == ({}, on_card.run)
+    assert (deleted.prints, deleted.last) == ({"5ha": None}, on_card.run)
     assert await records.read(lambda c: c.execute("SELECT count(*) FROM printed").fetchone()) == (0,)
 
 
