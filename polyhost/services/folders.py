@@ -260,11 +260,11 @@ class PlainFolder:
         return found
 
     def _write(self, path: str, content: bytes) -> Callable[[], Entry]:
-        self._check_room(len(content))
+        self._check_room(len(content), 0 if self._on_disk(path).exists() else 1)
         return self._placed(path, lambda place: self._put(place, content))
 
     def _take(self, path: str, staged: Path) -> Callable[[], Entry]:
-        self._check_room(0)
+        self._check_room(0, 0 if self._on_disk(path).exists() else 1)
 
         def put(place: Path) -> None:
             with _disk(path):
