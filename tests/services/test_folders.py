@@ -208,9 +208,9 @@ async def test_a_full_disk_refuses_and_leaves_what_was(tmp_path: Path, monkeypat
                 await change
     assert await folder.read("a") == b"old"
     assert on_disk(tmp_path / "p") == {"config", "config/a"}
+    kept = PlainFolder(tmp_path / "k", "config", Bus(), Uploads(), needs=Permission.SETTINGS)
+    monkeypatch.setattr(folders.shutil, "disk_usage", lambda place: shutil._ntuple_diskusage(10**12, 0, 10**6))
     with pytest.raises(NoSpace):
-        kept = PlainFolder(tmp_path / "k", "config", Bus(), Uploads(), needs=Permission.SETTINGS)
-        monkeypatch.setattr(folders.shutil, "disk_usage", lambda place: shutil._ntuple_diskusage(10**12, 0, 10**6))
         await kept.write("a", b"x" * 10, ADMIN)
 
 
