@@ -176,7 +176,7 @@ async def build(
         treatment=treatment,
         terminal=Terminal(steering, runs, scripts, bus),
         prompts=Prompts(printers, steering, runs, bus, clock),
-        tuning=Tuning(steering),
+        tuning=Tuning(steering, clock),
         layers=LayerWatch(printers, runs, bus),
         discovery=discovery,
         system=system,

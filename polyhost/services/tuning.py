@@ -9,6 +9,7 @@ from typing import Final
 from weakref import WeakKeyDictionary
 
 from polyhost.core.errors import MachineFault, Malformed
+from polyhost.core.ports import Clock
 from polyhost.core.user import Caller, Permission
 from polyhost.gcode.modal import ModalState
 from polyhost.services.commands import number
@@ -18,6 +19,7 @@ from polyhost.services.steering import Steering
 MAX_ASIDE: Final = 32
 MAX_NAME: Final = 64
 MAX_BABYSTEP_MM: Final = 10.0
+HEARD_AFTER_S: Final = 2.0  # of a babystep at the latest, from the machine's holder
 _NUMBER: Final = r"(-?(?:\d+\.?\d*|\.\d+))"
 _PROBE: Final = re.compile(rf"(?:M851\b[^;]*?\bZ|Probe (?:Z )?Offset:?\s[^;]*?Z?:?) *{_NUMBER}\s*(?:;.*)?$")
 _HOME: Final = re.compile(rf"M206\b[^;]*?\bZ *{_NUMBER}")
@@ -32,8 +34,10 @@ class Kept:
 
 
 class Tuning:
-    def __init__(self, steering: Steering) -> None:
+    def __init__(self, steering: Steering, clock: Clock) -> None:
         self._steering = steering
+        self._clock = clock
+        self._moved: WeakKeyDictionary[Printer, tuple[float, float, float]] = WeakKeyDictionary()
         self._kept: WeakKeyDictionary[Printer, Kept] = WeakKeyDictionary()
         self._aside: WeakKeyDictionary[Printer, dict[str, ModalState]] = WeakKeyDictionary()
 
@@ -54,6 +58,16 @@ class Tuning:
             raise Malformed(f"Unknown g-code state: {name[:MAX_NAME]}")
         return kept
 
+    def z_offset(self, p: Printer) -> float:
+        """How far the nozzle was moved by babysteps, in mm, those included that its holder did not tell of yet."""
+        before, after, until = self._moved.get(p, (0.0, 0.0, 0.0))
+        told = p.snapshot.z_offset
+        return after if told == before and self._clock.monotonic() < until else told
+
+    async def move_z_to(self, p: Printer, mm: float, by: Caller) -> None:
+        """`move_z`, so far that `z_offset` is `mm`."""
+        await self.move_z(p, mm - self.z_offset(p), by)
+
     async def move_z(self, p: Printer, mm: float, by: Caller) -> None:
         """Move the nozzle by babysteps, now and for all that follows; the probe's own offset stays as it is.
 
@@ -63,7 +77,10 @@ class Tuning:
         if not -MAX_BABYSTEP_MM <= mm <= MAX_BABYSTEP_MM:
             raise Malformed(f"the nozzle is moved by at most {MAX_BABYSTEP_MM:g} mm at once, not {mm:g}")
         if (words := number(mm)) != "0":
-            await self._steering.send(p, [f"M290 P0 Z{words}"], by)
+            told, now = p.snapshot.z_offset, self.z_offset(p)
+            await self._steering.send(p, [f"M290 P0 Z{words}"], by, until_done=True)
+            if p.snapshot.z_offset == told:
+                self._moved[p] = (told, now + mm, self._clock.monotonic() + HEARD_AFTER_S)
 
     async def keep_in_probe(self, p: Printer, by: Caller) -> float:
         """Add the babysteps to the probe's offset (mm), which is returned; doing so again adds nothing."""
@@ -86,8 +103,9 @@ class Tuning:
         kept = self._kept.get(p, Kept())
         if p.snapshot.lines_sent < kept.lines_sent:  # the link was opened again: babysteps count from there
             kept = Kept()
-        wanted = now + sign * (p.snapshot.z_offset - kept.mm)
+        offset = self.z_offset(p)
+        wanted = now + sign * (offset - kept.mm)
         if abs(wanted - now) > 1e-6:
             await self._steering.send(p, [f"{command} Z{number(wanted)}"], by, until_done=True)
-        self._kept[p] = Kept(p.snapshot.z_offset, p.snapshot.lines_sent)
+        self._kept[p] = Kept(offset, p.snapshot.lines_sent)
         return wanted

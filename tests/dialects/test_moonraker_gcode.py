@@ -119,6 +119,8 @@ def test_parameters_come_back_as_they_were_quoted(values: dict[str, str]) -> Non
 
 # --- what becomes of commands
 
+BABYSTEPS = ["M290 P0 Z0.1", "M290 P0 Z0.1", "M290 P0 Z0.05"]
+
 
 @pytest.mark.parametrize(
     ("script", "sent"),
@@ -135,6 +137,7 @@ def test_parameters_come_back_as_they_were_quoted(values: dict[str, str]) -> Non
         ("SET_GCODE_OFFSET Z=0.2 MOVE=1", ["M290 P0 Z0.2"]),
         ("SET_GCODE_OFFSET Z_ADJUST=-0.05 MOVE=1", ["M290 P0 Z-0.05"]),
         ("SET_GCODE_OFFSET Z=0", []),
+        ("SET_GCODE_OFFSET Z=0.1\nSET_GCODE_OFFSET Z_ADJUST=0.1\nSET_GCODE_OFFSET Z=0.25", BABYSTEPS),
         ("SET_VELOCITY_LIMIT VELOCITY=200", ["M203 X200 Y200"]),
         ("SET_VELOCITY_LIMIT ACCEL=3000", ["M204 P3000 T3000"]),
         ("SET_VELOCITY_LIMIT SQUARE_CORNER_VELOCITY=8", ["M205 X8 Y8"]),
@@ -293,7 +296,7 @@ async def test_what_is_said_at_the_console(one: Hosted, script: str, said: str) 
         ),
         (
             "SAVE_GCODE_STATE NAME=a\nG1 X90 F100\nRESTORE_GCODE_STATE NAME=a MOVE=1 MOVE_SPEED=20",
-            {"position": Position(1.0, 2.0, 3.0, 0.0)},
+            {"position": Position(1.0, 2.0, 3.0, 0.0), "homed": "xyz"},
             ["G1 X90 F100", "G90", "G1 X1 Y2 Z3 F1200", "G90", "M82"],
         ),
         (
@@ -309,6 +312,20 @@ async def test_a_state_is_as_it_was_saved(one: Hosted, script: str, before: dict
     assert one.machine.sent == sent
 
 
+@pytest.mark.parametrize(
+    ("homed", "script"),
+    [
+        ("", "SAVE_GCODE_STATE\nG1 X9\nRESTORE_GCODE_STATE MOVE=1"),
+        ("xyz", "G28\nSAVE_GCODE_STATE\nG1 X9\nRESTORE_GCODE_STATE MOVE=1"),  # its endstops may be anywhere
+    ],
+)
+async def test_nobody_is_sent_back_to_a_place_that_was_not_known(one: Hosted, homed: str, script: str) -> None:
+    one.machine.say(homed=homed)
+    status, words = await run(one, script)
+    assert (status, words[:20]) == (400, "Must home axis first")
+    assert one.machine.sent == []
+
+
 MODES = st.builds(
     ModalState,
     absolute=st.booleans(),
@@ -316,6 +333,7 @@ MODES = st.builds(
     feedrate_mm_s=st.integers(0, 500).map(float),
     x=st.integers(-200, 200).map(float),
     y=st.integers(-200, 200).map(float),
+    homed=st.just("XYZ"),
     z=st.integers(0, 200).map(float),
     e=st.integers(-50, 50).map(float),
     speed_factor=st.integers(10, 300).map(lambda percent: percent / 100),

@@ -56,7 +56,7 @@ async def carry_out(
             continue
         else:
             lines = step
-        doing.modes.advance(line.encode() for line in lines)
+        doing.read(lines)
         name = "" if lines == [command.line] else command.name
         pending += (_Line(line, name) for line in lines)
     await _send(doing, pending)

@@ -60,12 +60,18 @@ def restore_state(said: Parameters, p: Printer) -> Step:
 
 
 def restored(now: ModalState, then: ModalState, move: bool, speed_mm_s: float) -> list[str]:
-    """The lines that bring a machine from `now` to `then`; it goes there only if it is told to `move`."""
+    """The lines that bring a machine from `now` to `then`; it goes there only if it is told to `move`.
+
+    It goes along the axes whose place was known; `Malformed` when none was.
+    """
     lines = []
     if move:
+        places = [f"{axis}{number(getattr(then, axis.lower()))}" for axis in "XYZ" if axis in then.homed]
+        if not places:
+            raise Malformed("Must home axis first: where the toolhead was when the state was saved is not known")
         feedrate = speed_mm_s or then.feedrate_mm_s
         speed = [f"F{number(mm_min_from_mm_s(feedrate))}"] if feedrate else []
-        lines += ["G90", " ".join([f"G1 X{number(then.x)} Y{number(then.y)} Z{number(then.z)}", *speed])]
+        lines += ["G90", " ".join(["G1", *places, *speed])]
     # Marlin's G90 and G91 speak for E too, so M82 or M83 comes behind them.
     lines += ["G90" if then.absolute else "G91", "M82" if then.extruder_absolute else "M83"]
     if abs(now.e - then.e) > _TINY:
@@ -90,15 +96,16 @@ def set_offset(said: Parameters, p: Printer) -> Step:
         if said.number(axis, 0.0, least=-MM, most=MM):
             raise Malformed(f"Marlin moves Z alone by babysteps, so {axis} must be 0; use G92 or M206 for the others")
     if "Z" in said:
-        to = said.number("Z", least=-MM, most=MM)
+        mm = said.number("Z", least=-MM, most=MM)
     elif "Z_ADJUST" in said:
-        by = said.number("Z_ADJUST", least=-MM, most=MM)
+        mm = said.number("Z_ADJUST", least=-MM, most=MM)
     else:
         return ()
     is_place = "Z" in said
 
     async def move(doing: Doing) -> None:
-        await doing.host.tuning.move_z(p, to - p.snapshot.z_offset if is_place else by, doing.by)
+        tuning = doing.host.tuning
+        await (tuning.move_z_to(p, mm, doing.by) if is_place else tuning.move_z(p, mm, doing.by))
 
     return move
 

@@ -1,5 +1,6 @@
 """What a command of Klipper's is here, and what its handler may do."""
 
+import re
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -11,6 +12,8 @@ from polyhost.dialects.moonraker.objects.synthesised import Synthesised
 from polyhost.gcode.modal import ModalState
 from polyhost.services.host import Host
 from polyhost.services.printer import Printer
+
+_HOMES: Final = re.compile(r"G\s*0*28(?!\d)", re.IGNORECASE)
 
 
 @dataclass(slots=True)
@@ -26,6 +29,12 @@ class Doing:
     say: Callable[[str], None]
     shown: Synthesised
     modes: ModalState
+
+    def read(self, lines: Sequence[str]) -> None:
+        """`lines` will be sent next."""
+        self.modes.advance(line.encode() for line in lines)
+        if any(_HOMES.match(line) for line in lines):
+            self.modes.homed = ""  # where its endstops are is the machine's own knowledge, until it says so
 
     async def ask(self, *lines: str) -> tuple[str, ...]:
         """What the machine said to these lines until it had done them."""
