@@ -12,13 +12,15 @@ import secrets
 from collections import Counter, OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import jwt
-from jwt.types import Options
 
 from polyhost.core.ports import AccountRecords, Clock
 from polyhost.core.user import Caller, Remembered
+
+if TYPE_CHECKING:
+    from jwt.types import Options
 
 ACCESS_S: Final = 3600.0
 REFRESH_S: Final = 90 * 24 * 3600.0
@@ -32,7 +34,7 @@ MAX_TOKEN: Final = 4096
 
 AUDIENCE: Final = "Moonraker"
 _ALGORITHM: Final = "HS256"
-_UNCHECKED: Final[Options] = {"verify_exp": False, "verify_iat": False, "verify_nbf": False, "verify_aud": False}
+_UNCHECKED: "Final[Options]" = {"verify_exp": False, "verify_iat": False, "verify_nbf": False, "verify_aud": False}
 """What is checked here, by our own clock."""
 
 
