@@ -25,9 +25,9 @@ lint: $(READY)
 docs: $(READY)
 	$(BIN)/python docs/generate.py
 
-# PEERS=1 installs OctoPrint in a folder of its own and measures it in the same run.
+# PEERS=1 installs OctoPrint and Moonraker in folders of their own and measures them in the same run.
 bench: $(READY)
-	$(BIN)/python -m benchmarks $(if $(PEERS),--octoprint .venv-peers) $(if $(PAGE),--markdown docs/benchmarks.md) $(ONLY)
+	$(BIN)/python -m benchmarks $(if $(PEERS),--octoprint .venv-peers --moonraker .venv-moonraker) $(if $(PAGE),--markdown docs/benchmarks.md) $(ONLY)
 
 soak: $(READY)
 	POLYHOST_SOAK=1 $(BIN)/pytest -n $(JOBS)
@@ -38,4 +38,4 @@ $(READY): pyproject.toml constraints.txt
 	touch $@
 
 clean:
-	rm -rf $(VENV) .venv-peers build dist
+	rm -rf $(VENV) .venv-peers .venv-moonraker build dist

@@ -218,8 +218,14 @@ async def test_clients_look_anew_at_a_machine_that_turns_out_to_have_more() -> N
         await clients.feed.names()
         await answered(clients.feed, connection, (("webhooks", None),))
         await clients.feed.tell()
-        for name in ("firmware_retraction", "bed_mesh"):
-            clients.source.grow({name: {"a": 1}})
+        for changes in (
+            {"firmware_retraction": {"a": 1}},
+            {"bed_mesh": {"a": 1}},
+            {"print_stats": {"state": "printing"}},
+            {"print_stats": {"state": "paused"}},
+            {"print_stats": {"state": "complete"}, "fan": {}},
+        ):
+            clients.source.grow(changes)
             await clients.feed.tell()
             assert not wire.written
         for _ in range(3):

@@ -150,13 +150,16 @@ class Feed:
     def _tell_of_shape(self) -> None:
         """Have clients look at a machine anew that turned out to have more, or less, than when they asked.
 
-        They do so when a Klippy has restarted, and at no other time.
+        They do so when a Klippy has restarted, and at no other time.  Some take that for the end of a print, so
+        during one they are left alone.
         """
         shape, before = self._source.shape(), self._shape
         self._shape = shape
-        if self._tree.status.get("webhooks", {}).get("state") != "ready":
+        status = self._tree.status
+        is_printing = status.get("print_stats", {}).get("state") in {"printing", "paused"}
+        if status.get("webhooks", {}).get("state") != "ready":
             self._listed = None  # they will be told when it is
-        elif self._listed is not None and shape != self._listed and shape == before:
+        elif self._listed is not None and shape != self._listed and shape == before and not is_printing:
             self._listed = None
             told = (Notification(name, printer=self._slug) for name in ("klippy_disconnected", "klippy_ready"))
             self._connections.tell(told)
