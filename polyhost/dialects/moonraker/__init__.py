@@ -12,6 +12,12 @@ is one whole Moonraker: at ``/p/<printer>/``, at a port of its own, by a key tha
 - A machine that turns out to have more objects than when it was listed is told of as a Klippy that restarted.
 - A print that is being cancelled is ``cancelled`` at once, one that is being paused ``paused``.
 - Of a board, lines are counted where Klipper counts bytes; Marlin tells nothing of its load.
+- A picture of a file is served without a credential under a name that nobody guesses, and no other picture is.
+  Lists have no folder of pictures; what a root's ``path`` says is where it is in URLs.
+- ``config`` is for administrators to write, ``logs`` for them to read; ``printer.cfg`` is the host's and read only.
+  Names with a leading dot are refused, but for ``.theme``.
+- The model of a ``.ufp`` has the package's picture in front, in comments; an archive has at most 1,000 files.
+- A folder that is copied or moved to another root takes along what lists have of it.
 - A batch has at most 1,000 requests, a message 1 MiB, a body 1 MiB.
 - To who may not write, a whole database namespace that is not there has nothing in it: front ends wait for theirs.
 - A password in a webcam's URL is shown to who may set it; a URL that comes back without its password keeps it.
