@@ -1,5 +1,5 @@
 """What becomes of commands before they are queued: targets raised and bounded, tools that are not there left out, the
-scripts of a tool change put around it, and ``@``-commands kept from the wire.
+scripts of a tool change put around it, ``@``-commands kept from the wire, and Klipper's said in Marlin's words.
 
 Facts are OctoPrint's: a target of 0 stays 0, offsets are for what a file sets, and what a person or a script sets is
 sent as it was given.
@@ -12,9 +12,14 @@ from typing import Final, Protocol
 from polyhost.core.errors import Malformed
 from polyhost.core.handling import Handling, ScriptName
 from polyhost.core.placeholders import Values
+from polyhost.gcode.foreign import LONG, in_marlins_words
 from polyhost.gcode.vetting import CONCERNS, Command, command_in
 
-_CONCERNS: Final = re.compile(CONCERNS.pattern + rb"|^@", CONCERNS.flags)
+_CONCERNS: Final = re.compile(CONCERNS.pattern + rb"|^@|^(?:" + LONG + rb")", CONCERNS.flags)
+MAX_KINDS: Final = 100
+MAX_SHOWN: Final = 200
+_LONG: Final = re.compile(LONG, re.IGNORECASE)
+_KIND: Final = re.compile(rb"\w+")
 _RAISED: Final = re.compile(rb"([SR])(\d+(?:\.\d*)?)", re.IGNORECASE)
 
 
@@ -48,6 +53,7 @@ class Intake:
 
     def __init__(self, owner: Owner, tool: int = 0) -> None:
         self._owner = owner
+        self._told: set[bytes] = set()  # kinds of commands that were not sent as they are
         self.tool = tool
 
     def taken(
@@ -75,6 +81,12 @@ class Intake:
         if line.startswith(b"@"):
             self._owner.at_command(line)
             return
+        if _LONG.match(line):
+            instead, why = in_marlins_words(line)
+            if why:
+                self._tell_once(line, why)
+            yield from instead
+            return
         command = command_in(line)
         if command is None:
             yield line
@@ -93,6 +105,12 @@ class Intake:
         if heater == "tool":
             heater = f"tool{self.tool if command.tool is None else command.tool}"
         yield _raised(command, self._owner.offsets.get(heater, 0.0), profile.max_target(heater))
+
+    def _tell_once(self, line: bytes, why: str) -> None:
+        kind = _KIND.match(line)
+        if kind is not None and kind[0] not in self._told and len(self._told) < MAX_KINDS:
+            self._told.add(kind[0])
+            self._owner.suppressed(line[:MAX_SHOWN], f"{why}; others of its kind are not told of")
 
 
 def around(line: bytes, old: int, new: int, owner: Owner) -> Iterator[bytes]:

@@ -466,6 +466,26 @@ class DriverContract:
         assert rig.ear.ends[0].filament_mm == 5.0
         assert rig.ear.ends[0].extruding_s is not None
 
+    async def test_a_file_sliced_for_klipper_is_printed(self, rig: Rig, tmp_path: Path) -> None:
+        commands = ["START_PRINT BED=0", f"EXCLUDE_OBJECT_DEFINE NAME=a POLYGON=[{'[1,2],' * 100}[3,4]]", "G28"]
+        commands += [
+            "SET_PRESSURE_ADVANCE ADVANCE=0.04",
+            "_CLIENT_EXTRUDE_SOMETHING " + "X" * 100,
+            "EXCLUDE_OBJECT_START NAME=a",
+        ]
+        await rig.driver.start(order_of(tmp_path, [*commands, *moves(50), "EXCLUDE_OBJECT_END NAME=a", "END_PRINT"]))
+        await reached(rig.driver, rig.ear, RunState.COMPLETED)
+        sent = [line for line in await rig.sent() if line[0] in "GM"]
+        assert sent == ["G28", "M900 K0.04", *moves(50)]
+        left_out = [notice.command.split()[0] for notice in rig.ear.notices if isinstance(notice, CommandSuppressed)]
+        assert left_out == [
+            "EXCLUDE_OBJECT_DEFINE",
+            "SET_PRESSURE_ADVANCE",
+            "_CLIENT_EXTRUDE_SOMETHING",
+            "EXCLUDE_OBJECT_START",
+            "EXCLUDE_OBJECT_END",
+        ]
+
     async def test_layers_count_once_they_are_known(self, rig: Rig, tmp_path: Path) -> None:
         order = order_of(tmp_path, ["G28", *moves(40), "M0", *moves(40)])
         await rig.driver.start(order)

@@ -141,3 +141,33 @@ def test_at_commands_are_heard_and_never_sent() -> None:
     owner = Owner()
     assert taken(Intake(owner), b"@OBJECT cube", b"G28", b"@TIMELAPSE STOP") == ([b"G28"], [30])
     assert owner.heard == ["@OBJECT cube", "@TIMELAPSE STOP"]
+
+
+@pytest.mark.parametrize(
+    ("line", "sent"),
+    [
+        (b"EXCLUDE_OBJECT_START NAME=cube", []),
+        (b"EXCLUDE_OBJECT_DEFINE NAME=cube POLYGON=[[" + b"1,2],[" * 50 + b"]]", []),
+        (b"SET_PRINT_STATS_INFO CURRENT_LAYER=3", []),
+        (b"TIMELAPSE_TAKE_FRAME", []),
+        (b"SET_VELOCITY_LIMIT ACCEL=3000 SQUARE_CORNER_VELOCITY=5", [b"M204 P3000 T3000", b"M205 X5 Y5"]),
+        (b"set_velocity_limit velocity=150", [b"M203 X150 Y150"]),
+        (b"SET_VELOCITY_LIMIT ACCEL_TO_DECEL=1500", []),
+        (b"SET_PRESSURE_ADVANCE ADVANCE=0.045 EXTRUDER=extruder", [b"M900 K0.045"]),
+        (b"START_PRINT " + b"A" * 90 + b"=1", []),
+    ],
+)
+def test_what_is_for_klipper_is_left_out_or_said_in_marlins_words(line: bytes, sent: list[bytes]) -> None:
+    owner = Owner()
+    lines, ends = taken(Intake(owner), b"G28", line, line, b"G1 X1")
+    assert lines == [b"G28", *sent, *sent, b"G1 X1"]
+    assert ends[-1] == 40
+    assert [command for command, _ in owner.left_out] == [line[:200].decode()]
+
+
+def test_what_the_firmware_may_know_is_sent_as_it_is() -> None:
+    owner = Owner()
+    lines = [b"START_PRINT BED=60", b"PRINT_END", b"_CLIENT_X", b"M117 " + b"Layer " * 20, b"G1 X1"]
+    text, _ = taken(Intake(owner), *lines)
+    assert text == [*lines[:3], (b"M117 " + b"Layer " * 20)[:83].rstrip(), b"G1 X1"]
+    assert owner.left_out == []
