@@ -324,9 +324,10 @@ def _numbered(reasons: list[str]) -> list[str]:
 _HOW_MOONRAKER_IS_PROVEN = """How each endpoint is proven: *captures* are exchanges recorded from Moonraker 0.11.0, on
 a whole Klipper (`ready`, `without`, `afterprint`) and on a stand-in for it, that are asked of this host in every run of
 the tests (`tests/captures/moonraker/`, by the name of the file and their number); *clients* (moonraker-api) run in the
-tests as they are; of *front ends* (Mainsail, Fluidd, KlipperScreen) and *slicers and apps* the tests make the requests
-as their sources do, and compute from the answers what they show. Where there is none, the tests of our own are named.
-The numbers behind say why some of its answers are not the original's; they are explained at the end.
+tests as they are; of *front ends* (Mainsail, Fluidd, KlipperScreen) and *slicers and apps* (OrcaSlicer, SuperSlicer,
+Cura, Home Assistant, Mobileraker, Obico) the tests make the requests as their sources do, and read of the answers what
+those read. Where there is none, the tests of our own are named. The numbers behind say why some of its answers are not
+the original's; they are explained at the end.
 """
 
 

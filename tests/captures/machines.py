@@ -14,7 +14,7 @@ class Machine(msgspec.Struct, frozen=True):
 
 
 MACHINES: Final = {"one tool": Machine(), "two tools": Machine(2, True), "with a card": Machine(simulated=True)} | {
-    "ready": Machine(connected=True),
+    "ready": Machine(connected=True),  # as recorded, 220 x 220 x 250 mm
     "without": Machine(),
 }
 _OF: Final = {"tool": "two tools", "sd": "with a card"}

@@ -10,7 +10,8 @@ import psutil
 from polyhost.app import App
 from polyhost.config import Config, Doors
 from polyhost.config import Printer as PrinterSettings
-from polyhost.core.printer import PrinterProfile
+from polyhost.core.events import PrinterStateChanged
+from polyhost.core.printer import PrinterProfile, PrinterState
 from polyhost.core.user import Role
 from polyhost.services.accounts import LOCAL
 from polyhost.web.listening import listen
@@ -38,6 +39,8 @@ async def polyhost(data: Path, machine: Machine) -> AsyncIterator[tuple[str, dic
         running = asyncio.create_task(app.run(cancel_runs=True))
         await app.started.wait()
         try:
+            if machine.connected:
+                await _ready(app)
             yield app.url, keys
         finally:
             app.stop()
@@ -46,6 +49,12 @@ async def polyhost(data: Path, machine: Machine) -> AsyncIterator[tuple[str, dic
         listening.close()
         # Its engine is a child of this process, which outlives the server and has to see it end.
         await asyncio.to_thread(psutil.wait_procs, psutil.Process().children(), 20)
+
+
+async def _ready(app: App) -> None:
+    with app.host.bus.listen(PrinterStateChanged) as changes:
+        while app.host.printers.get("one").snapshot.state is not PrinterState.READY:
+            await asyncio.wait_for(anext(changes), 20)
 
 
 async def _keys(app: App) -> dict[str, str]:

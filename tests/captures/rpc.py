@@ -10,7 +10,12 @@ from typing import Any, Final
 import msgspec
 from websockets.asyncio.client import ClientConnection, connect
 
-AS_TIME_GOES: Final = frozenset({"notify_proc_stat_update", "notify_status_update", "notify_gcode_response"})
+AS_TIME_GOES: Final = frozenset(
+    {
+        *("notify_proc_stat_update", "notify_status_update", "notify_gcode_response", "notify_service_state_changed"),
+        "notify_metadata_update",  # which upstream no longer sends, and clients still read
+    }
+)
 """These come when they come, so they are listed only where they are waited for."""
 
 SILENCE_S: Final = 2.0

@@ -4,12 +4,24 @@
 in ``<name>.differs.json`` beside it, with the reason; what is said there and is not so fails as well.
 """
 
+from pathlib import Path
+
 import msgspec
 import pytest
 
 from tests.captures.moonraker_proofs import entries
 from tests.captures.playing import steps_of
-from tests.captures.recorded import MOONRAKER
+from tests.captures.recorded import MOONRAKER, Known
+from tests.replay_captures import replayed
+
+
+@pytest.mark.parametrize("name", MOONRAKER.names)
+async def test_we_answer_as_moonraker_did(name: str, tmp_path: Path) -> None:
+    known = Known(MOONRAKER.differences_of(name))
+    answered = await replayed(MOONRAKER, name, tmp_path / "data")
+    new = {title: known.new(title, unlike) for title, unlike, _, _ in answered}
+    assert {title: unlike for title, unlike in new.items() if unlike} == {}, "differs, and nobody said so"
+    assert known.gone() == [], "said to differ, and does not"
 
 
 @pytest.mark.parametrize("name", MOONRAKER.names)

@@ -48,6 +48,7 @@ def klippy_state(p: Printer) -> str:
 _TOLD: Final = {
     PrinterState.READY: "klippy_ready",
     PrinterState.FAULTED: "klippy_shutdown",
+    PrinterState.CONNECTING: "klippy_disconnected",  # also from a machine that had stopped: clients begin anew
     PrinterState.OFFLINE: "klippy_disconnected",
     PrinterState.UNREACHABLE: "klippy_disconnected",
 }

@@ -1,5 +1,7 @@
 """The machine itself: restarts, settings, sensors, lights, pins, objects to leave out."""
 
+import asyncio
+import contextlib
 from collections.abc import Mapping
 from typing import Final
 
@@ -14,6 +16,8 @@ from polyhost.services.host import Host
 from polyhost.services.printer import Printer
 
 table = Table()
+
+END_WAIT_S: Final = 5.0
 
 STATES: Final = {
     PrinterState.OFFLINE: "Error",
@@ -30,6 +34,8 @@ async def restart(host: Host, p: Printer, by: Caller, *, firmware: bool = False)
 
     Firmware that is stopped and still listens is told to go on first.
     """
+    if p.snapshot.state is PrinterState.FAULTED:
+        await _written_down(host, p)
     if p.run_state is not None:
         raise NotNow(f"{p.slug} is printing; cancel the run first")
     profile = p.profile_id
@@ -41,6 +47,14 @@ async def restart(host: Host, p: Printer, by: Caller, *, firmware: bool = False)
         await host.printers.connect(p, None, None, by, profile=profile)
     except NotFound as gone:  # its port; to a client that would be a method that is not there
         raise NotNow(str(gone)) from gone
+
+
+async def _written_down(host: Host, p: Printer) -> None:
+    """Return when the run that a fault ended is over here too: whoever stops a machine asks for its restart at once."""
+    with host.bus.listen() as notices, contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(END_WAIT_S):
+            while p.run_state is not None:
+                await anext(notices)
 
 
 @table.command(
