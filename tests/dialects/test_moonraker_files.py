@@ -272,12 +272,15 @@ async def test_things_move_over_and_into_what_is_there(one: Hosted, client: http
 
 
 async def test_files_go_from_root_to_root(one: Hosted, client: httpx.AsyncClient) -> None:
-    await put(one, "f/a.gcode", "f/b/c.gcode")
+    await put(one, "f/a.gcode", "f/b/c.gcode", "f/notes.txt")
+    await one.host.files.make_folder("f/empty", LOCAL)
     moved = await result(client, "POST", "move", json={"source": "gcodes/f", "dest": "config/g"})
     assert (moved["action"], moved["item"]["root"], moved["source_item"]["root"]) == ("move_dir", "config", "gcodes")
     assert not one.host.files.exists("f")
     config = one.host.printer_files.config(one.host.printers.get("one"))
-    assert {entry.path for entry in (await config.all()).values()} == {CARD, "g", "g/a.gcode", "g/b", "g/b/c.gcode"}
+    assert {entry.path for entry in (await config.all()).values()} == {
+        *(CARD, "g", "g/a.gcode", "g/b", "g/b/c.gcode", "g/empty", "g/notes.txt"),
+    }
     assert await config.read("g/b/c.gcode") == GCODE
     copied = await result(client, "POST", "copy", json={"source": "config/g/a.gcode", "dest": "gcodes"})
     assert (copied["action"], copied["item"]["path"], copied["item"]["root"]) == ("create_file", "a.gcode", "gcodes")

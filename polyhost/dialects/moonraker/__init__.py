@@ -17,7 +17,6 @@ is one whole Moonraker: at ``/p/<printer>/``, at a port of its own, by a key tha
 - ``config`` is for administrators to write, ``logs`` for them to read; ``printer.cfg`` is the host's and read only.
   Names with a leading dot are refused, but for ``.theme``.
 - The model of a ``.ufp`` has the package's picture in front, in comments; an archive has at most 1,000 files.
-- A folder that is copied or moved to another root takes along what lists have of it.
 - A batch has at most 1,000 requests, a message 1 MiB, a body 1 MiB.
 - To who may not write, a whole database namespace that is not there has nothing in it: front ends wait for theirs.
 - A password in a webcam's URL is shown to who may set it; a URL that comes back without its password keeps it.

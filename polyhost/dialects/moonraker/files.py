@@ -163,7 +163,7 @@ async def pack_files(request: Request) -> Packed:
     for one in listed(asked.items):
         root, path = located(request, one)
         item = await there(root, path, by) if path else Item("", root.name, 0, 0, "", is_folder=True)
-        members += [(root, path) for path in await _files_of(root, item, request)]
+        members += [(root, one.path) for one in await _all_of(root, item, request) if not one.is_folder]
     if not members:
         raise Malformed("no files to put into an archive")
     places = [(f"{root.name}/{path}", (await root.stored(path, by)).path) for root, path in members]
@@ -186,12 +186,14 @@ def _check_writable(root: Root, request: Request) -> None:
         raise NotAllowed(f"you may not write to {root.name}")
 
 
-async def _files_of(root: Root, item: Item, request: Request) -> list[str]:
-    """The file, or all files of the folder; in ``gcodes`` those that lists have."""
+async def _all_of(root: Root, item: Item, request: Request) -> list[Item]:
+    """The file, or all that is in the folder, folders before what is in them."""
     if not item.is_folder:
-        return [item.path]
-    below = f"{item.path}/" if item.path else ""
-    return [one.path for one in await root.files(request.caller) if one.path.startswith(below)]
+        return [item]
+    found: list[Item] = []
+    for one in await root.folder(item.path, request.caller):
+        found += [one, *(await _all_of(root, one, request))] if one.is_folder else [one]
+    return found
 
 
 async def _place_of(dest: Root, item: Item, to: str, request: Request) -> str:
@@ -211,9 +213,13 @@ async def _copied_across(request: Request, source: Root, item: Item, dest: Root,
         if await found_at(dest, place, by) is not None:
             raise Malformed(f"{dest.name}/{place} is there already")
         await dest.make_folder(place, by)
-    for path in await _files_of(source, item, request):
-        stored = await source.stored(path, by)
+    for one in await _all_of(source, item, request):
+        to = f"{place}{one.path[len(item.path) :]}"
+        if one.is_folder:
+            await dest.make_folder(to, by)
+            continue
+        stored = await source.stored(one.path, by)
         async with _staged(request) as upload:
             await host.files.pour(stored.path, upload)
-            await dest.take(upload, f"{place}{path[len(item.path) :]}", by)
+            await dest.take(upload, to, by)
     return await there(dest, place, by)
