@@ -373,6 +373,18 @@ async def test_temperatures_of_twenty_minutes(tmp_path: Path, edition: Any) -> N
         assert list(store["temperature_sensor probe"]) == ["temperatures"]
 
 
+async def test_a_file_s_own_limits_do_not_change_the_configuration(one: Hosted) -> None:
+    """Slicers set an acceleration every few lines, and a configuration is long."""
+    one.machine.say(limits=MotionLimits(velocity=200.0, acceleration=2000.0))
+    names = "configfile=settings&toolhead=max_accel"
+    first = await status(one, names)
+    one.machine.say(limits=MotionLimits(velocity=200.0, acceleration=500.0))
+    then = await status(one, names)
+    assert (first["toolhead"]["max_accel"], then["toolhead"]["max_accel"]) == (2000.0, 500.0)
+    assert first["configfile"]["settings"]["printer"]["max_accel"] == 2000.0
+    assert then["configfile"] == first["configfile"]
+
+
 async def test_what_somebody_commands_keeps_the_machine_busy(one: Hosted) -> None:
     live = one.application.parts[Live]
     assert isinstance(live, Live)

@@ -119,6 +119,8 @@ class Feed:
         """Tell everybody what changed since they were told last."""
         if self._everybody_early.selection:
             self._find_early()
+        if not self._followers:
+            return
         await self._look((), anew=True)
         self._tell_of_shape()
         frames: dict[tuple[Audience, int], Frame | None] = {}

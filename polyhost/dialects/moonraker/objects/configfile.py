@@ -41,7 +41,7 @@ def configfile_of(view: View) -> Fields:
 def sections_of(view: View) -> Mapping[str, Fields]:
     """Sections by name, with values of their types."""
     snapshot, profile = view.snapshot, view.profile
-    bounds, reach = bounds_of(snapshot.limits), reach_of(profile)
+    bounds, reach = bounds_of(view.limits), reach_of(profile)
     sections: dict[str, Fields] = {
         "mcu": {},
         "printer": {

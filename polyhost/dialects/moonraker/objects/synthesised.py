@@ -12,10 +12,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
+import msgspec
+
 from polyhost.core.errors import NotFound
 from polyhost.core.file import NamedObject
 from polyhost.core.job import Run, RunProgress
-from polyhost.core.printer import Position, PrinterState
+from polyhost.core.printer import MotionLimits, Position, PrinterState
 from polyhost.dialects.moonraker.objects import machine, status
 from polyhost.dialects.moonraker.objects.tree import Selection
 from polyhost.dialects.moonraker.objects.view import NO_FILE, Computer, Moments, RunFile, Status, View
@@ -84,6 +86,7 @@ class Synthesised:
         self._position = Position()
         self._targets: tuple[float | None, ...] = ()
         self._progress: float | None = None
+        self._limits = MotionLimits()
         self._file: tuple[object, RunFile] = (None, NO_FILE)
         self._knows: tuple[object, Understood] = (None, Understood({}, {}))
         self._made: dict[str, tuple[object, Status]] = {}
@@ -196,6 +199,7 @@ class Synthesised:
             commands=knows.commands,
             macros=knows.macros,
             endstops=self.told.endstops or {},
+            limits=self._limits,
             layers=layers,
         )
 
@@ -228,6 +232,10 @@ class Synthesised:
             changes |= _velocities(self._position, snapshot.position, now - was.moved_at) | {"moved_at": now}
         elif (was.velocity or was.extruder_velocity) and now > was.moved_at + _STILL_S:
             changes |= {"velocity": 0.0, "extruder_velocity": 0.0}
+        if not ready:
+            self._limits = MotionLimits()
+        elif None in msgspec.structs.astuple(self._limits):
+            self._limits = _known_first(self._limits, snapshot.limits)
         self._position, self._targets, self._progress = snapshot.position, targets, snapshot.told_progress
         if changes:
             self._moments = replace(was, **changes)
@@ -236,7 +244,7 @@ class Synthesised:
         snapshot = view.snapshot
         shape = (
             view.profile,
-            *(snapshot.limits, snapshot.retraction, snapshot.mesh, snapshot.firmware),
+            *(view.limits, snapshot.retraction, snapshot.mesh, snapshot.firmware),
             *(tuple(snapshot.heaters), tuple(snapshot.filament), view.idle_s, view.commands, view.macros),
         )
         machine_said = (
@@ -264,6 +272,12 @@ class Synthesised:
         if kept is None or kept[0] is not computer:
             kept = self._made["computer"] = (computer, {"system_stats": machine.system_stats_of(computer)})
         return kept[1]
+
+
+def _known_first(first: MotionLimits, now: MotionLimits) -> MotionLimits:
+    """`first`, with what only `now` knows."""
+    news = {name: getattr(now, name) for name in MotionLimits.__struct_fields__ if getattr(first, name) is None}
+    return msgspec.structs.replace(first, **news)
 
 
 def _velocities(before: Position, after: Position, seconds: float) -> dict[str, float]:

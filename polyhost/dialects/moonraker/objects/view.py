@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from polyhost.core.file import NamedObject
 from polyhost.core.job import Run, RunProgress
-from polyhost.core.printer import Position, PrinterProfile, Snapshot
+from polyhost.core.printer import MotionLimits, Position, PrinterProfile, Snapshot
 
 Fields = dict[str, Any]
 Status = dict[str, Fields]
@@ -35,6 +35,7 @@ class RunFile:
 
 
 NO_FILE: Final = RunFile()
+NO_LIMITS: Final = MotionLimits()
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +76,7 @@ class View:
     commands: Mapping[str, str] = field(default_factory=dict)
     macros: Mapping[str, str] = field(default_factory=dict)
     endstops: Mapping[str, str] = field(default_factory=dict)
+    limits: MotionLimits = NO_LIMITS  # as the machine told them first; a file sets others as it goes
     layers: tuple[int | None, int | None] = (None, None)  # in all, and the one now, as a client told
 
     @property
