@@ -6,14 +6,13 @@ What servers ask is here, what follows from a firmware's words, when heaters go 
 import asyncio
 import contextlib
 import logging
-import re
 from collections.abc import Callable, Sequence
 from typing import Final, Protocol
 
 import msgspec
 
 from polyhost.core.card import CardOrder
-from polyhost.core.errors import MachineFault, Malformed, NoSpace, NotFound, NotNow, TooMany
+from polyhost.core.errors import MachineFault, NoSpace, NotFound, NotNow
 from polyhost.core.events import (
     ConsoleLine,
     DriverEvent,
@@ -33,13 +32,13 @@ from polyhost.engine.connection import Connection
 from polyhost.engine.conversation import Conversation
 from polyhost.engine.faults import Faults
 from polyhost.engine.hooks import Hooks, steer
-from polyhost.engine.intake import taken_from_person
 from polyhost.engine.journal import Journal, Kept, PrinterRecord, Went
 from polyhost.engine.links import SimulatedPort
 from polyhost.engine.messages import EndedRun, HeldPrinter, MachineSettings
 from polyhost.engine.news import News
 from polyhost.engine.past_runs import PastRuns
 from polyhost.engine.run import FileRun
+from polyhost.engine.sending import Sending
 from polyhost.firmware.marlin.replies import (
     DamagedLink,
     Dead,
@@ -54,8 +53,6 @@ from polyhost.firmware.marlin.simulator import Fault
 log = logging.getLogger(__name__)
 
 LEAVE_S: Final = 5.0  # for the off list, before a link is closed
-MAX_ASKING: Final = 32  # of those who wait until a machine has done what they sent
-_URGENT: Final = re.compile(rb"M(?:(?:108|410)(?!\d)|876\s+S)", re.IGNORECASE)  # with an EMERGENCY_PARSER, ahead of all
 
 
 class Hub(Protocol):
@@ -81,7 +78,6 @@ class Machine:
         self.name = name
         self.settings = record.machine
         self.changed = True
-        self._asking = 0
         self.news = News(self)
         self.run: FileRun | None = None
         self._journal = journal
@@ -95,6 +91,7 @@ class Machine:
         self.card = Card(self, self.conversation, clock, record.unfinished)
         self.offsets: dict[str, float] = {}
         self.hooks = Hooks(self, hub.event)
+        self._sending = Sending(self, self._heat, journal)
         self._faults = Faults(self)
         self._watch = heaters.Watch(clock)
         self.past_runs = PastRuns(name, record, clock.now())
@@ -127,35 +124,10 @@ class Machine:
         self._keep()
 
     async def send(self, commands: Sequence[str], *, until_done: bool = False) -> tuple[str, ...]:
-        """Answers when `commands` are with the conversation: the journal knows of what they heat.
-
-        Or, `until_done`, when the machine has done them, with what it said to them (`Conversation.ask`).
-        """
         self._ready()
         self.card.check_free()
-        lines = [command.encode("ascii", "replace") for command in commands]
-        if any(b"\n" in line or b"\r" in line for line in lines):
-            raise Malformed("a command is one line")
-        if self._journal.failure and self._heat.must_wait(lines):
-            raise NoSpace(f"nothing is heated while the journal cannot be written: {self._journal.failure}")
         self._watch.used()
-        session = self.conversation.session
-        if session.firmware.capabilities.get("EMERGENCY_PARSER"):
-            for line in filter(_URGENT.match, lines):
-                session.emergency(line)  # ahead of what it is to end
-            lines = [line for line in lines if not _URGENT.match(line)]
-            self.conversation.pump()
-        lines = taken_from_person(lines, self.conversation.picture.modal.tool, self.hooks)
-        if not until_done:
-            await self.conversation.send(lines)
-            return ()
-        if self._asking >= MAX_ASKING:
-            raise TooMany(f"{self.name} has {MAX_ASKING} scripts to answer already", 1.0)
-        self._asking += 1
-        try:
-            return await self.conversation.ask(lines)
-        finally:
-            self._asking -= 1
+        return await self._sending.send(commands, until_done=until_done)
 
     def set_offsets(self, offsets: dict[str, float]) -> None:
         self.offsets |= offsets
