@@ -11,6 +11,7 @@ import msgspec
 import pytest
 
 from polyhost.core.errors import NotFound, NotNow
+from polyhost.core.file import NamedObject
 from polyhost.core.job import ENDED, RunState
 from polyhost.core.ports import Scripts
 from polyhost.core.printer import PrinterState
@@ -112,6 +113,50 @@ async def test_a_killed_engine_comes_back_and_cools_its_printer_first(tmp_path: 
             await reached(driver, ear, RunState.CANCELLED)
             with pytest.raises(NotFound):
                 await driver.resume_plan("run-1")
+
+
+async def test_what_is_left_out_stays_so_when_the_server_and_the_engine_were_killed(tmp_path: Path) -> None:
+    commands = [*HEADER, "M83"]
+    for n in range(200):
+        commands += [f"M117 bad {n}", *(f"G1 X50 Y{y} E0.01 F6000" for y in range(20))]
+        commands += [f"M117 good {n}", *(f"G1 X{150 + n % 2} Y{y} E0.01 F6000" for y in range(30))]
+    order = order_of(tmp_path, commands)
+    data = Path(order.file).read_bytes()
+    spans = tuple((data.index(b"M117 bad %d " % n), data.index(b"M117 good %d " % n)) for n in range(200))
+    bad = NamedObject("bad", 0, 0, 1, 1, spans)
+    async with PtyPrinter(tmp_path / "printer", "--speed", "300", "--no-reset") as printer:
+        ear = Ear()
+        async with pool_in(tmp_path / "data", ear) as pool:
+            driver = pool.driver_for("mk3", serial_settings(printer.port))
+            async with running(driver):
+                await ready(driver, ear)
+                await driver.start(order)
+                await ear.until(lambda: (run := driver.snapshot.run) is not None and run.lines > 60)
+                await driver.exclude("run-1", [bad])
+            async with running(driver):  # a server that comes later hears of it
+                await ear.until(lambda: (run := driver.snapshot.run) is not None and run.excluded == ("bad",))
+                now, journal = time.time(), tmp_path / "data" / "engines" / "1" / "journal"
+                lines = driver.snapshot.run.lines if driver.snapshot.run is not None else 0
+                await ear.until(lambda: (run := driver.snapshot.run) is not None and run.lines > lines + 300)
+                await ear.until(lambda: journal.stat().st_mtime > now, "the journal to know of these lines")
+                os.kill(engine_of(pool), signal.SIGKILL)
+                await ear.until(lambda: ear.ends, "the end of the run", 15)
+                await ready(driver, ear)
+                plan = await driver.resume_plan("run-1")
+                before = len(await printer.executed())
+                scripts = Scripts(before_start=plan.script)
+                await driver.start(
+                    msgspec.structs.replace(order, run_id="run-2", start_byte=plan.start_byte, scripts=scripts)
+                )
+                await ear.until(lambda: (run := driver.snapshot.run) is not None and run.lines > 300)
+                run = driver.snapshot.run
+                assert run is not None
+                assert (run.run_id, run.excluded) == ("run-2", ("bad",))
+                after = (await printer.executed())[before + len(plan.script) :]
+                assert sum(line.startswith("G1 X15") and "E0.01" in line for line in after) > 100
+                assert not [line for line in after if line.startswith("G1 X50") and "E" in line]
+                await driver.cancel("run-2")
+                await reached(driver, ear, RunState.CANCELLED)
 
 
 async def test_an_interrupted_run_cannot_go_on_with_another_file(tmp_path: Path) -> None:
