@@ -29,6 +29,8 @@ def heard(*texts: str) -> tuple[ConsoleLine, ...]:
         (["X:0.00 Y:0.00 Z:0.00 E:0.00 Count X:0 Y:0 Z:0"], ["X:0.00 Y:0.00 Z:0.00 E:0.00 Count X:0 Y:0 Z:0"]),
         (["echo:a", "Error:MINTEMP triggered", "echo:b"], ["echo:a", "!! MINTEMP triggered", "echo:b"]),
         (["//action:pause", "//action:prompt_begin Hi"], ["//action:pause"]),
+        (['echo:Unknown command: "M150 R255"', "echo:x"], ['// Unknown command:"M150"', "echo:x"]),
+        (["Unknown command: FROB"], ['// Unknown command:"FROB"']),
         (["echo:M851 X-10", ""], ["echo:M851 X-10"]),
     ],
 )

@@ -142,15 +142,12 @@ def test_a_machine_that_was_stopped_comes_back(running: Host) -> None:
     heating.join(30)
     assert [status for status, _ in pending] == [503]
     address = running.url.replace("http", "ws") + "/websocket"
-    for way, told in (
-        ("firmware_restart", ["notify_klippy_ready"]),
-        ("restart", ["notify_klippy_disconnected", "notify_klippy_ready"]),
-    ):
+    for way in ("firmware_restart", "restart"):
         with connect(address, additional_headers={"X-Api-Key": running.key}) as client:
             assert running.client.post(f"/printer/{way}").json() == {"result": "ok"}
             heard: list[str] = []
             while heard[-1:] != ["notify_klippy_ready"]:
                 notice = json.loads(client.recv(timeout=30))
                 heard += [notice["method"]] * notice["method"].startswith("notify_klippy_")
-            assert heard == told
+            assert set(heard[:-1]) == {"notify_klippy_disconnected"}, way
     assert script(running, "G28") == (200, "ok")

@@ -72,7 +72,7 @@ class _Line(NamedTuple):
 async def _send(doing: Doing, pending: list[_Line]) -> None:
     """Send what is `pending`, and wait until it is done.
 
-    As Klipper, who knows no word of it says so, and goes on with the rest.
+    As Klipper, a machine that does not know a word says so, and goes on with the rest.
     """
     while pending:
         lines = list(pending)
@@ -94,8 +94,7 @@ async def _send(doing: Doing, pending: list[_Line]) -> None:
                 raise MachineFault(
                     f"{lines[at].name} is not possible on {doing.p.slug}: its firmware has no {word}"
                 ) from fault
-            doing.remark(f'Unknown command:"{word}"')
-            pending += lines[at + 1 :]
+            pending += lines[at + 1 :]  # the machine itself has told the console
 
 
 def _step_of(command: Command, p: Printer, macros: dict[str, str]) -> Step:

@@ -26,6 +26,7 @@ _NOISE: Final = re.compile(
     r"ok\b|wait$|busy:|echo:\s*busy|(?:[TBCRPLM]\d?|W):\s*-?[\d.?]|start$|SD printing byte|Not SD printing"
     r"|Resend:|rs \d|//\s*action:prompt_"
 )
+_UNKNOWN: Final = re.compile(r'(?:echo:\s*)?Unknown command:\s*"?([^\s"]+).*', re.IGNORECASE)
 _ERROR: Final = re.compile(r"Error:\s*", re.IGNORECASE)
 
 
@@ -99,7 +100,7 @@ def is_noise(text: str) -> bool:
 def messages_of(lines: Iterable[ConsoleLine]) -> Iterator[tuple[float, str]]:
     """When, and what: lines of one batch are one message, but errors and what clients act on stand alone."""
     heard = (
-        (line.at, _ERROR.sub("!! ", text, count=1))
+        (line.at, _in_klipper_s_words(text))
         for line in lines
         if not line.sent and (text := line.text.strip()) and _NOISE.match(text) is None
     )
@@ -109,6 +110,12 @@ def messages_of(lines: Iterable[ConsoleLine]) -> Iterator[tuple[float, str]]:
         else:
             together = list(group)
             yield together[0][0], "\n".join(text for _, text in together)
+
+
+def _in_klipper_s_words(text: str) -> str:
+    if (unknown := _UNKNOWN.fullmatch(text)) is not None:
+        return f'// Unknown command:"{unknown[1]}"'
+    return _ERROR.sub("!! ", text, count=1) if text[:6].lower() == "error:" else text
 
 
 def prompt_lines(text: str, choices: tuple[str, ...]) -> list[str]:
