@@ -120,3 +120,13 @@ async def test_who_reads_nothing_is_asked_for_no_more(one: Hosted) -> None:
 async def send_all(client: Any, message: str, times: int) -> None:
     for _ in range(times):
         await client.send(message)
+
+
+async def test_a_batch_is_bounded_by_what_it_answers(one: Hosted, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("polyhost.dialects.moonraker.rpc.MAX_BATCH_BYTES", 3000)
+    answers = await rpc(one, [asked("server.info", number=number) for number in range(20)])
+    assert [answer["id"] for answer in answers] == list(range(20))
+    done = ["result" in answer for answer in answers]
+    assert done == sorted(done, reverse=True)
+    assert done[0]
+    assert answers[-1]["error"]["code"] == 413

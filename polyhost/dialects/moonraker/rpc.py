@@ -3,6 +3,7 @@
 Upstream: docs/external_api/introduction.md; specification, 1.6.
 """
 
+import asyncio
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
@@ -14,6 +15,7 @@ from polyhost.dialects.moonraker.errors import (
     INVALID_REQUEST,
     METHOD_NOT_FOUND,
     PARSE_ERROR,
+    TOO_LARGE,
     ErrorWords,
     rpc_error_of,
 )
@@ -23,6 +25,10 @@ from polyhost.web import bodies
 
 BUSY: Final = 503
 MAX_BATCH: Final = 1000
+MAX_BATCH_BYTES: Final = 16 << 20
+"""Of the answers to one; beyond it nothing more of the batch is done."""
+_TOO_LARGE: Final = f"not done: the answers before this one have {MAX_BATCH_BYTES >> 20} MiB; send it by itself"
+_FAIR: Final = 16  # requests of a batch, before all others have their turn
 _encode: Final = msgspec.json.Encoder().encode
 
 RequestFor = Callable[[Mapping[str, Any]], Request]
@@ -71,9 +77,24 @@ class Rpc:
         if len(said) > MAX_BATCH:
             words = f"a batch has at most {MAX_BATCH} requests, not {len(said)}"
             return _encode(_failed(None, ErrorWords(INVALID_REQUEST, words)))
-        answers = [await self._one(one, request_for, on_socket) for one in said]
-        kept = [one for one in answers if one is not None]
-        return _encode(kept) if kept else None
+        return await self._batch(said, request_for, on_socket)
+
+    async def _batch(self, said: list[Any], request_for: RequestFor, on_socket: bool) -> bytes | None:
+        """One after the other, with turns for everybody else; no more is asked once the answers are large enough."""
+        answers: list[bytes] = []
+        size = 0
+        for count, one in enumerate(said):
+            if count % _FAIR == 0:
+                await asyncio.sleep(0)
+            if size > MAX_BATCH_BYTES:
+                number = one.get("id") if isinstance(one, dict) else None
+                answer: dict[str, Any] | None = _failed(number, ErrorWords(TOO_LARGE, _TOO_LARGE))
+            else:
+                answer = await self._one(one, request_for, on_socket)
+            if answer is not None:
+                answers.append(_encode(answer))
+                size += len(answers[-1])
+        return b"[" + b",".join(answers) + b"]" if answers else None
 
     async def _one(self, said: Any, request_for: RequestFor, on_socket: bool) -> dict[str, Any] | None:
         if said is _UNREADABLE:
