@@ -28,6 +28,7 @@ INVALID_REQUEST: Final = -32600
 METHOD_NOT_FOUND: Final = -32601
 INVALID_PARAMS: Final = -32602
 TOO_LARGE: Final = 413
+BUSY: Final = 503
 UNAUTHORIZED: Final = "Unauthorized"
 _KEPT_BY_EARLY: Final = frozenset({401, 404})
 

@@ -11,6 +11,7 @@ import msgspec
 
 from polyhost.core.errors import Malformed, NotAllowed, NotKnown, PolyhostError
 from polyhost.dialects.moonraker.errors import (
+    BUSY,
     INVALID_PARAMS,
     INVALID_REQUEST,
     METHOD_NOT_FOUND,
@@ -23,7 +24,6 @@ from polyhost.dialects.moonraker.request import NO_ARGUMENTS, Request
 from polyhost.dialects.moonraker.resource import Endpoint
 from polyhost.web import bodies
 
-BUSY: Final = 503
 MAX_BATCH: Final = 1000
 MAX_BATCH_BYTES: Final = 16 << 20
 """Of the answers to one; beyond it nothing more of the batch is done."""
