@@ -263,14 +263,14 @@ async def test_what_the_firmware_denies_is_refused_and_not_listed(one: Hosted, s
         ("respond type=error msg=no", "!! no"),
         ("RESPOND PREFIX=tip MSG=x", "tip x"),
         ("RESPOND TYPE=echo_no_space MSG=x", "echo:x"),
-        ("RESUME", "// Print is not paused, resume aborted"),
+        ("RESUME", "// nothing is paused, so there is nothing to go on with"),
         ("STATUS", "// Klipper state: Ready"),
         ("GET_RETRACTION", "// RETRACT_LENGTH=0.80000 RETRACT_SPEED=35.00000 UNRETRACT_EXTRA_LENGTH=0.00000"),
         (
             "SET_VELOCITY_LIMIT",
             "// max_velocity: 300.000000\n// max_accel: unknown\n// square_corner_velocity",
         ),
-        ("HELP", "// Available extended commands:\n// ACTIVATE_EXTRUDER: Change the active extruder"),
+        ("HELP", "// Besides plain G-code there are:\n// ACTIVATE_EXTRUDER: Print with EXTRUDER"),
     ],
 )
 async def test_what_is_said_at_the_console(one: Hosted, script: str, said: str) -> None:
@@ -394,8 +394,8 @@ async def test_a_machine_s_own_scripts_are_called_as_macros(one: Hosted) -> None
     assert one.machine.sent == ["G28", "G1 X10 Y20"]
     async with one.client(role=Role.VIEWER) as client:
         told = (await client.get("/printer/gcode/help")).json()["result"]
-    assert told["PARK_HEAD"] == "G-Code macro"
-    assert told["SET_HEATER_TEMPERATURE"] == "Sets a heater temperature"
+    assert told["PARK_HEAD"] == "A script of this printer"
+    assert told["SET_HEATER_TEMPERATURE"] == "Give HEATER the target TARGET, in °C"
     assert "G28" not in told
     assert "M117" not in told
 
@@ -578,7 +578,7 @@ async def test_an_object_is_left_out_of_what_is_printed(one: Hosted, monkeypatch
     assert (status, words) == (400, "There is no object HAT in what is printed; there are: CUBE_1_STL, RING")
     one.machine.say(run=msgspec.structs.replace(live, file_bytes=50))
     assert await run(one, "EXCLUDE_OBJECT CURRENT=1\nEXCLUDE_OBJECT") == (200, "ok")
-    assert (await console(one))[-1] == "// Excluded objects: CUBE_1_STL RING"
+    assert (await console(one))[-1] == "// left out: CUBE_1_STL RING"
     assert (await run(one, "EXCLUDE_OBJECT RESET=1"))[0] == 400
 
 

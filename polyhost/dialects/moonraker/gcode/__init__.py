@@ -8,5 +8,10 @@
 - `store`: the last things said, and those who are told
 - `routes`: the endpoints
 
+Words are ours, but for those that clients compare or take apart, which are facts: ``Must home axis first`` and
+``Unknown command:"…"`` (screens offer to home, or show them), ``Klipper state: …``, ``probe: z_offset: …``,
+``stepper_z: position_endstop: …`` and ``SAVE_CONFIG`` beside them (offered to be saved), ``Malformed command '…'`` and
+``Error on '…': …`` (consoles mark the command), ``SD busy`` and ``Unable to open file`` (slicers' scripts).
+
 Upstream: Klipper's docs/G-Codes.md; specification, 2.2.
 """

@@ -18,7 +18,7 @@ MESH = "default"
 
 @table.command(
     "BED_MESH_CALIBRATE",
-    help="Perform Mesh Bed Leveling",
+    help="Probe the bed and use the mesh of it",
     marlin="`G29`, then `M420 S1 V` to use it and to show it",
     needs="AUTOLEVEL",
 )
@@ -28,16 +28,14 @@ def calibrate(said: Parameters, p: Printer) -> Lines:
     return ["G29", "M420 S1 V"]
 
 
-@table.command(
-    "BED_MESH_CLEAR", help="Clear the Mesh so no z-adjustment is made", marlin="`M420 S0`", needs="AUTOLEVEL"
-)
+@table.command("BED_MESH_CLEAR", help="Print without the mesh", marlin="`M420 S0`", needs="AUTOLEVEL")
 def clear(said: Parameters, p: Printer) -> Lines:
     return ["M420 S0"]
 
 
 @table.command(
     "BED_MESH_PROFILE",
-    help="Bed Mesh Persistent Storage management",
+    help="LOAD or SAVE the mesh that the firmware keeps",
     marlin=f"there is one mesh, called `{MESH}`: `LOAD` is `M420 S1`, `SAVE` is `M500`",
     needs="AUTOLEVEL",
 )
@@ -52,9 +50,7 @@ def profile(said: Parameters, p: Printer) -> Lines:
     raise Malformed("Invalid syntax 'BED_MESH_PROFILE'; give LOAD=default or SAVE=default")
 
 
-@table.command(
-    "BED_MESH_OUTPUT", "BED_MESH_MAP", help="Retrieve the grid of probed z-points", marlin="`M420 V`", needs="AUTOLEVEL"
-)
+@table.command("BED_MESH_OUTPUT", "BED_MESH_MAP", help="Show the mesh", marlin="`M420 V`", needs="AUTOLEVEL")
 def output(said: Parameters, p: Printer) -> Lines:
     return ["M420 V"]
 
@@ -72,7 +68,7 @@ async def endstops_of(host: Host, p: Printer, by: Caller) -> dict[str, str]:
     return found
 
 
-@table.command("QUERY_ENDSTOPS", help="Report on the status of each endstop", marlin="`M119`")
+@table.command("QUERY_ENDSTOPS", help="Tell which endstops are touched", marlin="`M119`")
 def endstops(said: Parameters, p: Printer) -> Step:
     async def ask(doing: Doing) -> None:
         doing.shown.told.endstops = await endstops_of(doing.host, p, doing.by)
@@ -80,23 +76,26 @@ def endstops(said: Parameters, p: Printer) -> Step:
     return ask
 
 
-@table.command("QUERY_PROBE", help="Return the status of the z-probe", marlin="`M119`", needs="Z_PROBE")
+@table.command("QUERY_PROBE", help="Tell whether the probe is touched", marlin="`M119`", needs="Z_PROBE")
 def query_probe(said: Parameters, p: Printer) -> Lines:
     return ["M119"]
 
 
-@table.command("PROBE", help="Probe Z-height at current XY position", marlin="`G30`", needs="Z_PROBE")
+@table.command("PROBE", help="Probe the bed below the nozzle", marlin="`G30`", needs="Z_PROBE")
 def probe(said: Parameters, p: Printer) -> Lines:
     return ["G30"]
 
 
-@table.command("PROBE_ACCURACY", help="Probe Z-height accuracy at current XY position", marlin="`M48`", needs="Z_PROBE")
+@table.command("PROBE_ACCURACY", help="Probe one place SAMPLES times and compare", marlin="`M48`", needs="Z_PROBE")
 def accuracy(said: Parameters, p: Printer) -> Lines:
     return [f"M48 P{said.whole('SAMPLES', 10, least=4, most=50)}"]
 
 
 @table.command(
-    "Z_TILT_ADJUST", help="Adjust the Z tilt", marlin="`G34`, where the machine has several Z motors", listed=False
+    "Z_TILT_ADJUST",
+    help="Level the gantry by its Z motors",
+    marlin="`G34`, where the machine has several Z motors",
+    listed=False,
 )
 def tilt(said: Parameters, p: Printer) -> Lines:
     return ["G34"]
@@ -104,7 +103,7 @@ def tilt(said: Parameters, p: Printer) -> Lines:
 
 @table.command(
     "SCREWS_TILT_CALCULATE",
-    help="Tool to help adjust bed leveling screws",
+    help="Probe the bed at its screws and tell how far to turn them",
     marlin="`G35`",
     needs="Z_PROBE",
     listed=False,

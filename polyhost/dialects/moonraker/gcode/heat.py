@@ -54,20 +54,22 @@ def target_in(said: Parameters, p: Printer, heater: str) -> float:
     return celsius
 
 
-@table.command("SET_HEATER_TEMPERATURE", help="Sets a heater temperature", marlin="`M104`, `M140` or `M141`")
+@table.command("SET_HEATER_TEMPERATURE", help="Give HEATER the target TARGET, in °C", marlin="`M104`, `M140` or `M141`")
 def set_heater(said: Parameters, p: Printer) -> Lines:
     heater = heater_in(said, "HEATER", p)
     return [commands.target(p.profile, heater, target_in(said, p, heater))]
 
 
-@table.command("TURN_OFF_HEATERS", help="Turn off all heaters", marlin="a target of 0 for every heater of the profile")
+@table.command(
+    "TURN_OFF_HEATERS", help="Give every heater a target of 0", marlin="a target of 0 for every heater of the profile"
+)
 def turn_off(said: Parameters, p: Printer) -> Lines:
     return [commands.target(p.profile, heater, 0.0) for heater in p.profile.heaters()]
 
 
 @table.command(
     "TEMPERATURE_WAIT",
-    help="Wait for a temperature on a sensor",
+    help="Go on when SENSOR is between MINIMUM and MAXIMUM",
     marlin="the host waits, at most an hour; the machine can be told other things meanwhile",
 )
 def wait_for(said: Parameters, p: Printer) -> Step:
@@ -95,7 +97,7 @@ def wait_for(said: Parameters, p: Printer) -> Step:
     return wait
 
 
-@table.command("SET_FAN_SPEED", help="Sets the speed of a fan", marlin="`M106 P` for `fan`, `fan1`, …")
+@table.command("SET_FAN_SPEED", help="Let FAN run at SPEED, from 0 to 1", marlin="`M106 P` for `fan`, `fan1`, …")
 def set_fan(said: Parameters, p: Printer) -> Lines:
     name = said.text("FAN", "fan")
     number = _FAN.fullmatch(name.removeprefix("fan_generic ").strip())
@@ -107,7 +109,9 @@ def set_fan(said: Parameters, p: Printer) -> Lines:
 
 
 @table.command(
-    "PID_CALIBRATE", help="Run PID calibration test", marlin="`M303` with eight cycles, whose values are used at once"
+    "PID_CALIBRATE",
+    help="Tune how HEATER keeps the temperature TARGET",
+    marlin="`M303` with eight cycles, whose values are used at once",
 )
 def pid(said: Parameters, p: Printer) -> Lines:
     heater = heater_in(said, "HEATER", p)

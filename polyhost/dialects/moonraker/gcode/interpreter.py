@@ -145,6 +145,6 @@ def _help(p: Printer, macros: dict[str, str]) -> Do:
     async def tell(doing: Doing) -> None:
         known = help_of(p, macros)
         lines = [f"{name:10}: {text}" for name, text in sorted(known.items())]
-        doing.remark("\n".join(["Available extended commands:", *lines]))
+        doing.remark("\n".join(["Besides plain G-code there are:", *lines]))
 
     return tell

@@ -36,7 +36,7 @@ def modes_of(p: Printer) -> ModalState:
     )
 
 
-@table.command("SAVE_GCODE_STATE", help="Save G-Code coordinate state", marlin="the host keeps modes and position")
+@table.command("SAVE_GCODE_STATE", help="Keep modes and place under NAME", marlin="the host keeps modes and position")
 def save_state(said: Parameters, p: Printer) -> Step:
     name = said.text("NAME", "default")
 
@@ -49,7 +49,7 @@ def save_state(said: Parameters, p: Printer) -> Step:
 
 @table.command(
     "RESTORE_GCODE_STATE",
-    help="Restore a previously saved G-Code state",
+    help="Bring back the modes kept under NAME, and the place with MOVE=1",
     marlin="`G90`/`G91`, `M82`/`M83` and whatever else has changed; `MOVE=1` also goes back",
 )
 def restore_state(said: Parameters, p: Printer) -> Step:
@@ -87,7 +87,7 @@ def restored(now: ModalState, then: ModalState, move: bool, speed_mm_s: float) -
 
 @table.command(
     "SET_GCODE_OFFSET",
-    help="Set a virtual offset to g-code positions",
+    help="Babystep: print closer to the bed, or further from it",
     marlin="`M290` (babysteps) for Z, where the firmware has it; X and Y cannot be moved so",
     needs="BABYSTEPPING",
 )
@@ -112,34 +112,34 @@ def set_offset(said: Parameters, p: Printer) -> Step:
 
 @table.command(
     "Z_OFFSET_APPLY_PROBE",
-    help="Adjust the probe's z_offset",
+    help="Make the babysteps part of the offset of the probe",
     marlin="`M851 Z` with the babysteps added; `SAVE_CONFIG` keeps it",
     needs="Z_PROBE",
 )
 def apply_to_probe(said: Parameters, p: Printer) -> Step:
     async def apply(doing: Doing) -> None:
         z = await doing.host.tuning.keep_in_probe(p, doing.by)
-        doing.remark(f"probe: z_offset: {z:.3f}\nThe SAVE_CONFIG command will keep it in the printer's memory.")
+        doing.remark(f"probe: z_offset: {z:.3f}\nSend SAVE_CONFIG, or it is forgotten with the next reset.")
 
     return apply
 
 
 @table.command(
     "Z_OFFSET_APPLY_ENDSTOP",
-    help="Adjust the z endstop_position",
+    help="Make the babysteps part of the home position",
     marlin="`M206 Z` with the babysteps taken off; `SAVE_CONFIG` keeps it",
 )
 def apply_to_endstop(said: Parameters, p: Printer) -> Step:
     async def apply(doing: Doing) -> None:
         z = await doing.host.tuning.keep_at_endstop(p, doing.by)
-        doing.remark(f"stepper_z: position_endstop: {z:.3f}\nThe SAVE_CONFIG command will keep it.")
+        doing.remark(f"stepper_z: position_endstop: {z:.3f}\nSend SAVE_CONFIG, or it is forgotten with the next reset.")
 
     return apply
 
 
 @table.command(
     "SET_VELOCITY_LIMIT",
-    help="Set printer velocity limits",
+    help="Limit speed, acceleration and cornering",
     marlin="`M203` X and Y, `M204`, and `M205` X and Y, or J where the machine has junction deviation",
 )
 def set_limit(said: Parameters, p: Printer) -> Step:
@@ -180,7 +180,7 @@ def _cornering(corner: float, acceleration: float | None, motion: tuple[str, ...
 
 @table.command(
     "SET_PRESSURE_ADVANCE",
-    help="Set pressure advance parameters",
+    help="Set how linear advance makes up for pressure",
     marlin="`M900 K` (linear advance); there is no smooth time",
 )
 def set_advance(said: Parameters, p: Printer) -> Step:
@@ -191,7 +191,7 @@ def set_advance(said: Parameters, p: Printer) -> Step:
     return [f"M900{other} K{number(said.number('ADVANCE', least=0.0, most=100.0))}"]
 
 
-@table.command("SET_RETRACTION", help="Set firmware retraction parameters", marlin="`M207` and `M208`")
+@table.command("SET_RETRACTION", help="Set how G10 and G11 retract", marlin="`M207` and `M208`")
 def set_retraction(said: Parameters, p: Printer) -> Lines:
     def words(**letters: str) -> list[str]:
         found = []
@@ -206,9 +206,7 @@ def set_retraction(said: Parameters, p: Printer) -> Lines:
     return [" ".join([code, *found]) for code, found in (("M207", retract), ("M208", recover)) if found]
 
 
-@table.command(
-    "GET_RETRACTION", help="Report firmware retraction parameters", marlin="what `M207` and `M208` said last"
-)
+@table.command("GET_RETRACTION", help="Tell how G10 and G11 retract", marlin="what `M207` and `M208` said last")
 def get_retraction(said: Parameters, p: Printer) -> Step:
     async def tell(doing: Doing) -> None:
         now = p.snapshot.retraction
@@ -222,22 +220,24 @@ def get_retraction(said: Parameters, p: Printer) -> Step:
     return tell
 
 
-@table.command("ACTIVATE_EXTRUDER", help="Change the active extruder", marlin="`T0`, `T1`, …")
+@table.command("ACTIVATE_EXTRUDER", help="Print with EXTRUDER", marlin="`T0`, `T1`, …")
 def activate(said: Parameters, p: Printer) -> Lines:
     return [select_tool(p.profile, extruder_in(said, p))]
 
 
-@table.command("GET_POSITION", help="Return information on the current location of the toolhead", marlin="`M114`")
+@table.command("GET_POSITION", help="Tell where the toolhead is", marlin="`M114`")
 def position(said: Parameters, p: Printer) -> Lines:
     return ["M114"]
 
 
-@table.command("SET_IDLE_TIMEOUT", help="Set the idle timeout in seconds", marlin="`M84 S`: motors alone")
+@table.command(
+    "SET_IDLE_TIMEOUT", help="Let motors rest after TIMEOUT seconds without a move", marlin="`M84 S`: motors alone"
+)
 def idle(said: Parameters, p: Printer) -> Lines:
     return [f"M84 S{number(said.number('TIMEOUT', 600.0, above=0.0, most=10_000_000.0))}"]
 
 
-@table.command("SET_STEPPER_ENABLE", help="Enable/disable individual stepper by name", marlin="`M17` or `M18`")
+@table.command("SET_STEPPER_ENABLE", help="Power the motor STEPPER, or free it", marlin="`M17` or `M18`")
 def stepper(said: Parameters, p: Printer) -> Lines:
     name = said.text("STEPPER").strip().lower()
     axis = "E" if name.startswith("extruder") else name.removeprefix("stepper_").upper()
@@ -246,7 +246,7 @@ def stepper(said: Parameters, p: Printer) -> Lines:
     return [f"M17 {axis}" if said.whole("ENABLE", 1) else f"M18 {axis}"]
 
 
-@table.command("SET_INPUT_SHAPER", help="Set cartesian parameters for input shaper", marlin="`M593`", listed=False)
+@table.command("SET_INPUT_SHAPER", help="Set the frequencies at which ringing is damped", marlin="`M593`", listed=False)
 def shaper(said: Parameters, p: Printer) -> Lines:
     lines = []
     for axis in ("X", "Y"):

@@ -98,7 +98,7 @@ async def until(host: Host, p: Printer, states: Collection[RunState]) -> None:
 
 @table.command(
     "SDCARD_PRINT_FILE",
-    help="Loads a SD file and starts the print.  May include files in subdirectories.",
+    help="Print the file FILENAME of the library, in whatever folder",
     marlin="prints that file of the library",
 )
 def print_file(said: Parameters, p: Printer) -> Step:
@@ -112,7 +112,7 @@ def print_file(said: Parameters, p: Printer) -> Step:
 
 @table.command(
     "SDCARD_RESET_FILE",
-    help="Clears a loaded SD File. Stops the print if necessary",
+    help="Cancel what is printed and choose no file",
     marlin="cancels what is printed, and chooses no file",
 )
 def reset_file(said: Parameters, p: Printer) -> Step:
@@ -125,7 +125,7 @@ def reset_file(said: Parameters, p: Printer) -> Step:
     return reset
 
 
-@table.command("PAUSE", "PAUSE_BASE", help="Pause the actual running print", marlin="pauses the print")
+@table.command("PAUSE", "PAUSE_BASE", help="Hold the print where it is", marlin="pauses the print")
 def pause_print(said: Parameters, p: Printer) -> Step:
     async def do(doing: Doing) -> None:
         await pause(doing.host, p, doing.by)
@@ -133,16 +133,16 @@ def pause_print(said: Parameters, p: Printer) -> Step:
     return do
 
 
-@table.command("RESUME", "RESUME_BASE", help="Resume the actual running print", marlin="goes on with the print")
+@table.command("RESUME", "RESUME_BASE", help="Go on with the held print", marlin="goes on with the print")
 def resume_print(said: Parameters, p: Printer) -> Step:
     async def do(doing: Doing) -> None:
         if not await resume(doing.host, p, doing.by):
-            doing.remark("Print is not paused, resume aborted")
+            doing.remark("nothing is paused, so there is nothing to go on with")
 
     return do
 
 
-@table.command("CANCEL_PRINT", "CANCEL_PRINT_BASE", help="Cancel the actual running print", marlin="cancels the print")
+@table.command("CANCEL_PRINT", "CANCEL_PRINT_BASE", help="End the print for good", marlin="cancels the print")
 def cancel_print(said: Parameters, p: Printer) -> Step:
     async def do(doing: Doing) -> None:
         await cancel(doing.host, p, doing.by)
@@ -152,7 +152,7 @@ def cancel_print(said: Parameters, p: Printer) -> Step:
 
 @table.command(
     "CLEAR_PAUSE",
-    help="Clears the current paused state without resuming the print",
+    help="Make sure that no pause is left over",
     marlin="nothing where nothing is paused; a paused print is resumed or cancelled instead",
 )
 def clear_pause(said: Parameters, p: Printer) -> Step:
@@ -165,7 +165,7 @@ def clear_pause(said: Parameters, p: Printer) -> Step:
 
 @table.command(
     "SET_PRINT_STATS_INFO",
-    help="Pass slicer info like layer act and total to klipper",
+    help="Say which layer is printed, and of how many",
     marlin="the host shows these numbers instead of its own count",
 )
 def stats_info(said: Parameters, p: Printer) -> Step:
@@ -179,7 +179,7 @@ def stats_info(said: Parameters, p: Printer) -> Step:
 
 
 @table.command(
-    "SET_PAUSE_NEXT_LAYER", help="Enable a pause if the next layer is reached", marlin="the host pauses the print there"
+    "SET_PAUSE_NEXT_LAYER", help="Hold the print when the next layer begins", marlin="the host pauses the print there"
 )
 def pause_next(said: Parameters, p: Printer) -> Step:
     on = said.whole("ENABLE", 1) != 0
@@ -192,7 +192,7 @@ def pause_next(said: Parameters, p: Printer) -> Step:
 
 @table.command(
     "SET_PAUSE_AT_LAYER",
-    help="Enable/disable a pause if a given layer number is reached",
+    help="Hold the print when layer LAYER begins",
     marlin="the host pauses the print when that layer begins",
 )
 def pause_at(said: Parameters, p: Printer) -> Step:

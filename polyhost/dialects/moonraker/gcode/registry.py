@@ -29,7 +29,7 @@ PLAIN: Final = (
 """What Marlin does by itself; Klipper's own list of these has no help either."""
 
 _HOOKS: Final = frozenset(name.value for name in ScriptName)
-MACRO_HELP: Final = "G-Code macro"
+MACRO_HELP: Final = "A script of this printer"
 
 
 def macros_of(host: Host, p: Printer) -> dict[str, str]:

@@ -14,7 +14,7 @@ _PREFIXES: Final = {"echo": "echo: ", "echo_no_space": "echo:", "command": "// "
 
 @table.command(
     "RESPOND",
-    help="Echo the message prepended with a prefix",
+    help="Say MSG at every console",
     marlin="the host says it to everybody who is connected; the machine is not asked",
 )
 def respond(said: Parameters, p: Printer) -> Step:
@@ -36,7 +36,7 @@ def spoken(text: str) -> Between:
     return Between(say)
 
 
-@table.command("SET_DISPLAY_TEXT", help="Set or clear the display message", marlin="`M117`")
+@table.command("SET_DISPLAY_TEXT", help="Show MSG on the display; nothing, without it", marlin="`M117`")
 def display(said: Parameters, p: Printer) -> Lines:
     return [f"M117 {plain_text(said.text('MSG', ''))}".strip()]
 

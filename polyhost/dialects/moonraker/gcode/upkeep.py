@@ -59,7 +59,7 @@ async def _written_down(host: Host, p: Printer) -> None:
 
 @table.command(
     "RESTART",
-    help="Reload config file and restart host software",
+    help="Open the link to the printer anew",
     marlin="the host opens the link to the printer again",
 )
 def restart_host(said: Parameters, p: Printer) -> Step:
@@ -71,7 +71,7 @@ def restart_host(said: Parameters, p: Printer) -> Step:
 
 @table.command(
     "FIRMWARE_RESTART",
-    help="Restart firmware, host, and reload config",
+    help="Reset the printer and open its link anew",
     marlin="`M999`, then the link is opened again, which resets most boards",
 )
 def restart_firmware(said: Parameters, p: Printer) -> Step:
@@ -81,7 +81,7 @@ def restart_firmware(said: Parameters, p: Printer) -> Step:
     return do
 
 
-@table.command("STATUS", help="Report the printer status", marlin="the host says how the printer is")
+@table.command("STATUS", help="Tell how the printer is", marlin="the host says how the printer is")
 def status(said: Parameters, p: Printer) -> Step:
     async def tell(doing: Doing) -> None:
         now = p.snapshot
@@ -90,32 +90,36 @@ def status(said: Parameters, p: Printer) -> Step:
     return tell
 
 
-@table.command("SAVE_CONFIG", help="Overwrite config file and restart", marlin="`M500`; nothing is restarted")
+@table.command("SAVE_CONFIG", help="Have the firmware keep its settings", marlin="`M500`; nothing is restarted")
 def save(said: Parameters, p: Printer) -> Lines:
     return ["M500"]
 
 
-@table.command("SET_FILAMENT_SENSOR", help="Sets the filament sensor on/off", marlin="`M412 S`")
+@table.command("SET_FILAMENT_SENSOR", help="Heed the filament sensor, or do not", marlin="`M412 S`")
 def sensor(said: Parameters, p: Printer) -> Lines:
     return [f"M412 S{int(said.whole('ENABLE', 1) != 0)}"]
 
 
-@table.command("QUERY_FILAMENT_SENSOR", help="Query the status of the Filament Sensor", marlin="`M412`")
+@table.command("QUERY_FILAMENT_SENSOR", help="Tell whether there is filament", marlin="`M412`")
 def query_sensor(said: Parameters, p: Printer) -> Lines:
     return ["M412"]
 
 
-@table.command("LOAD_FILAMENT", help="Load filament", marlin="`M701`, where the machine has it", listed=False)
+@table.command(
+    "LOAD_FILAMENT", help="Feed filament into the hotend", marlin="`M701`, where the machine has it", listed=False
+)
 def load(said: Parameters, p: Printer) -> Lines:
     return ["M701"]
 
 
-@table.command("UNLOAD_FILAMENT", help="Unload filament", marlin="`M702`, where the machine has it", listed=False)
+@table.command(
+    "UNLOAD_FILAMENT", help="Draw filament out of the hotend", marlin="`M702`, where the machine has it", listed=False
+)
 def unload(said: Parameters, p: Printer) -> Lines:
     return ["M702"]
 
 
-@table.command("SET_LED", help="Set the color of an LED", marlin="`M150`", listed=False)
+@table.command("SET_LED", help="Let the lights shine in RED, GREEN and BLUE", marlin="`M150`", listed=False)
 def led(said: Parameters, p: Printer) -> Lines:
     colours = (("R", "RED"), ("U", "GREEN"), ("B", "BLUE"), ("W", "WHITE"))
     words = [f"{letter}{round(said.number(name, 0.0, least=0.0, most=1.0) * 255)}" for letter, name in colours]
@@ -124,7 +128,7 @@ def led(said: Parameters, p: Printer) -> Lines:
     return [" ".join(["M150", *words])]
 
 
-@table.command("SET_PIN", help="Set the value of an output pin", marlin="`M42`; `PIN` is its number", listed=False)
+@table.command("SET_PIN", help="Give the pin PIN the value VALUE", marlin="`M42`; `PIN` is its number", listed=False)
 def pin(said: Parameters, p: Printer) -> Lines:
     name = said.text("PIN")
     if not name.isdecimal() or len(name) > 4:
@@ -134,7 +138,7 @@ def pin(said: Parameters, p: Printer) -> Lines:
 
 @table.command(
     "EXCLUDE_OBJECT",
-    help="Cancel moves inside a specified objects",
+    help="Leave out the object NAME from now on",
     marlin="the host leaves out what is still to come of the object; `CURRENT=1` is the one being printed",
 )
 def exclude(said: Parameters, p: Printer) -> Step:
@@ -146,7 +150,7 @@ def exclude(said: Parameters, p: Printer) -> Step:
         shown = by_shown_name(await doing.shown.objects())
         if not name and not current:
             left_out = p.snapshot.run.excluded if p.snapshot.run is not None else ()
-            doing.remark("Excluded objects: " + " ".join(there for there, one in shown.items() if one.name in left_out))
+            doing.remark("left out: " + " ".join(there for there, one in shown.items() if one.name in left_out))
             return
         wanted = name or await _current(doing, shown)
         if wanted not in shown:
@@ -164,14 +168,14 @@ async def _current(doing: Doing, shown: Mapping[str, NamedObject]) -> str:
     for name, one in shown.items():
         if any(begins <= at < ends for begins, ends in one.ranges):
             return name
-    raise NotNow("There is no current object to cancel")
+    raise NotNow("what is printed now belongs to no object; name one with NAME=")
 
 
 @table.command(
     "EXCLUDE_OBJECT_DEFINE",
     "EXCLUDE_OBJECT_START",
     "EXCLUDE_OBJECT_END",
-    help="Marks an object of a file",
+    help="Say where an object of a file is",
     marlin="nothing: the host has read the file itself",
 )
 def marks(said: Parameters, p: Printer) -> Lines:

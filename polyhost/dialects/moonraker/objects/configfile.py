@@ -115,7 +115,7 @@ def macro_sections_of(macros: Mapping[str, str]) -> dict[str, Fields]:
         for name, words in STEERING.items()
     }
     own = {
-        f"gcode_macro {name}": {"description": "A script of this host", "gcode": text}
+        f"gcode_macro {name}": {"description": "A script of this printer", "gcode": text}
         for name, text in macros.items()
         if name.upper() not in STEERING
     }
