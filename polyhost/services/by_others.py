@@ -13,7 +13,7 @@ import msgspec
 
 from polyhost.core.errors import NoSpace, NotFound, PolyhostError
 from polyhost.core.events import FileAdded, FileMoved, FileRemoved, FilesChanged, FolderAdded, FolderRemoved
-from polyhost.core.ports import Clock, FileRecords, FileStore, OnDisk
+from polyhost.core.ports import Clock, FileRecords, FileStore, OnDisk, StoredFile
 from polyhost.core.user import Caller
 from polyhost.services.tree import Tree, above
 from polyhost.services.unbroken import unbroken
@@ -28,7 +28,7 @@ ROOT: Final = "gcodes"
 
 
 class ByOthers:
-    """`places` is what was on the disk where each listed file is, when it was taken."""
+    """`places` is what was on the disk where each listed file is, when it was taken; `unhashed` what `load` found."""
 
     def __init__(
         self, files: "Files", tree: Tree, records: FileRecords, store: FileStore, clock: Clock, *, quiet_s: float
@@ -40,7 +40,54 @@ class ByOthers:
         self._records = records
         self._store = store
         self._clock = clock
+        self.unhashed: dict[str, OnDisk] = {}
         self._waiting: dict[str, tuple[OnDisk, float]] = {}  # as they were seen, and since when
+
+    async def load(self) -> None:
+        """Bring the database and the disk to agree, as the server's last end or other hands left them."""
+        rows = self._records.load_files()
+        found, folders = await self._files.in_thread(self._store.scan)
+        kept: list[StoredFile] = []
+        lost: dict[OnDisk, StoredFile] = {}
+        for row in rows:
+            path = row.file.path
+            if found.get(path) == row.on_disk:
+                del found[path]
+            elif row.staged and self._store.is_staged(row.staged) == row.on_disk:
+                for folder in above(path):
+                    if folder not in folders:
+                        await self._files.in_thread(self._store.make_folder, folder)
+                        folders.append(folder)
+                await self._files.in_thread(self._store.place, row.staged, path)
+                found.pop(path, None)
+                log.info("finished the upload of %s, which was cut short", path)
+            else:
+                lost[row.on_disk] = row
+                continue
+            kept.append(row)
+        moved = {lost.pop(on_disk).file.path: path for path, on_disk in found.items() if on_disk in lost}
+        by_path = {row.file.path: row for row in rows}
+        for path, to in moved.items():
+            kept.append(
+                msgspec.structs.replace(by_path[path], file=msgspec.structs.replace(by_path[path].file, path=to))
+            )
+            del found[to]
+        await self._records.drop_files([row.file.path for row in lost.values()])
+        await self._records.move_files(moved)
+        await self._files.in_thread(self._store.empty_staging)
+        for folder in folders:
+            self._tree.make_folder(folder)
+        for row in kept:
+            self._files.put(row.file, row.on_disk)
+        pictures = {picture.digest for row in kept if row.file.metadata for picture in row.file.metadata.thumbnails}
+        await self._files.in_thread(self._store.keep_thumbnails_of, pictures)
+        self.unhashed = found
+
+    async def take_in_what_was_found(self) -> None:
+        """Hash what `load` found and nobody knew."""
+        for path, on_disk in self.unhashed.items():
+            await self._try_to_take_in(path, on_disk)
+        self.unhashed = {}
 
     async def rescan(self) -> bool:
         """Take what others did; False when something has to be looked at again, after `quiet_s`."""
@@ -57,13 +104,16 @@ class ByOthers:
         ready = {path: on_disk for path, (on_disk, since) in seen.items() if now - since >= self.quiet_s}
         self._waiting = {path: waiting for path, waiting in seen.items() if path not in ready}
         for path, on_disk in ready.items():
-            try:
-                await self.take_in(path, on_disk)
-            except PolyhostError as error:
-                log.warning("%s is on the disk and could not be taken into the library: %s", path, error)
+            await self._try_to_take_in(path, on_disk)
         return not self._waiting
 
-    async def take_in(self, path: str, on_disk: OnDisk) -> None:
+    async def _try_to_take_in(self, path: str, on_disk: OnDisk) -> None:
+        try:
+            await self._take_in(path, on_disk)
+        except PolyhostError as error:
+            log.warning("%s is on the disk and could not be taken into the library: %s", path, error)
+
+    async def _take_in(self, path: str, on_disk: OnDisk) -> None:
         """List a file that other hands put there, unless somebody uploads over it meanwhile."""
         before = self.places.get(path)
         digests = await self._files.in_thread(self._store.digests, path)

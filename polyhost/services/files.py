@@ -78,56 +78,14 @@ class Files:
         self._uploads: set[Upload] = set()
         self._changing = asyncio.Lock()
         self._threads = ThreadPoolExecutor(4, "files")
-        self._unhashed: dict[str, OnDisk] = {}
 
     async def load(self) -> None:
         """Bring the database and the disk to agree, as the server's last end or other hands left them."""
-        rows = self._records.load_files()
-        found, folders = await self.in_thread(self._store.scan)
-        kept: list[StoredFile] = []
-        lost: dict[OnDisk, StoredFile] = {}
-        for row in rows:
-            path = row.file.path
-            if found.get(path) == row.on_disk:
-                del found[path]
-            elif row.staged and self._store.is_staged(row.staged) == row.on_disk:
-                for folder in above(path):
-                    if folder not in folders:
-                        await self.in_thread(self._store.make_folder, folder)
-                        folders.append(folder)
-                await self.in_thread(self._store.place, row.staged, path)
-                found.pop(path, None)
-                log.info("finished the upload of %s, which was cut short", path)
-            else:
-                lost[row.on_disk] = row
-                continue
-            kept.append(row)
-        moved = {lost.pop(on_disk).file.path: path for path, on_disk in found.items() if on_disk in lost}
-        by_path = {row.file.path: row for row in rows}
-        for path, to in moved.items():
-            kept.append(
-                msgspec.structs.replace(by_path[path], file=msgspec.structs.replace(by_path[path].file, path=to))
-            )
-            del found[to]
-        await self._records.drop_files([row.file.path for row in lost.values()])
-        await self._records.move_files(moved)
-        await self.in_thread(self._store.empty_staging)
-        for folder in folders:
-            self._tree.make_folder(folder)
-        for row in kept:
-            self.put(row.file, row.on_disk)
-        pictures = {picture.digest for row in kept if row.file.metadata for picture in row.file.metadata.thumbnails}
-        await self.in_thread(self._store.keep_thumbnails_of, pictures)
-        self._unhashed = found
+        await self.by_others.load()
 
     async def run(self) -> None:
         """Hash files that other hands brought, then read what is new."""
-        for path, on_disk in self._unhashed.items():
-            try:
-                await self.by_others.take_in(path, on_disk)
-            except PolyhostError as error:
-                log.warning("%s is on the disk and could not be taken into the library: %s", path, error)
-        self._unhashed = {}
+        await self.by_others.take_in_what_was_found()
         await self.reading.run()
 
     # Looking

@@ -30,6 +30,7 @@ SCENARIOS: Final[dict[str, Scenario]] = {
     "replace": lambda w: w.upload("a.gcode", b"another"),
     "move a file": lambda w: w.files.move("a.gcode", "f/b.gcode", ADMIN),
     "move a folder": lambda w: w.files.move("f", "g", ADMIN),
+    "move over a file": lambda w: w.files.move("a.gcode", "f/x.gcode", ADMIN, overwrite=True),
     "delete": lambda w: w.files.delete("f", ADMIN),
     "select": lambda w: w.runs.select(w.printers.default(), "f/x.gcode", OPERATOR),
     "start": lambda w: w.runs.start(w.printers.default(), "a.gcode", OPERATOR),
@@ -145,7 +146,7 @@ async def play(data: Path, scenario: Scenario, moment: int = -1) -> Any:
 
 async def look(data: Path) -> Any:
     async with living(World(data)) as world:
-        await until(lambda: not world.files._unhashed)
+        await until(lambda: not world.files.by_others.unhashed)
         state = state_of(world)
         on_disk = sorted(
             path.relative_to(data / "files").as_posix() for path in (data / "files").rglob("*") if path.is_file()

@@ -104,7 +104,7 @@ async def test_killed_under_load_the_answers_still_hold(tmp_path: Path, seed: in
                 model = after(model, *line[1:])
         under_way = [after(model, *told[-1][1:])] if told[-1][0] == "asked" else []
         async with living(World(tmp_path)) as world:
-            await until(lambda world=world: not world.files._unhashed)
+            await until(lambda world=world: not world.files.by_others.unhashed)
             listed = {file.path: file.sha256 for file in world.files.tree().all_files()}
             for path, sha256 in listed.items():
                 assert hashlib.sha256(world.files.on_disk(path).read_bytes()).hexdigest() == sha256

@@ -49,6 +49,7 @@ async def test_what_others_put_change_move_and_remove_is_taken(world: World) -> 
         await settled(world)
         assert changes(heard) == [("modified", "in/a.gcode", "")]
         assert world.files.get("in/a.gcode").size_bytes == 10
+        await world.files.reading.until_read("in/a.gcode", 5)
 
         os.rename(root / "in" / "a.gcode", root / "b.gcode")
         await settled(world)
