@@ -10,6 +10,7 @@ from typing import Final
 
 from polyhost.firmware.marlin.replies import (
     Busy,
+    ErrorKind,
     FirmwareError,
     Garbled,
     Heard,
@@ -43,6 +44,7 @@ class Asked:
         self.fault = ""
         self.lost = False
         self.over = False
+        self._doubtful = False  # the error heard last may have been none of the command's
         self._left = deque(lines)
         self._sent = sent
         self._then = then
@@ -63,11 +65,16 @@ class Asked:
         """The line just given is line `number`."""
         self._number = number
 
-    def overhear(self, text: str, replies: Sequence[Heard], acknowledged: int) -> None:
-        """A line of the firmware's, while all up to number `acknowledged` are answered."""
+    def overhear(self, text: str, replies: Sequence[Heard], acknowledged: int, *, damaged: bool) -> None:
+        """A line of the firmware's, while all up to number `acknowledged` are answered; `damaged`: the link does that.
+
+        An error that none of our tables knows may be a damaged one about a damaged line: what follows is a `Resend`.
+        """
         if self._number is None or acknowledged < self._number - 1:
             return
         reply = replies[-1] if replies else None
+        if isinstance(reply, ResendRequested) and self._doubtful:
+            self.fault = ""
         if reply is None or isinstance(reply, _NOISE):
             return
         if isinstance(reply, TemperaturesReported) and not self._line.startswith(b"M105"):
@@ -77,7 +84,8 @@ class Asked:
             text = text[2:].lstrip(" :")
         if len(self.heard) < MAX_LINES:
             self.heard.append(text[:MAX_LINE])
-        if not self.fault and self._refuses(reply):
+        self._doubtful = isinstance(reply, FirmwareError) and reply.kind is ErrorKind.OTHER and not reply.fatal
+        if not self.fault and self._refuses(reply) and not (damaged and self._doubtful):
             for head in _HEADS:
                 text = text.removeprefix(head).strip()
             self.fault = text[:MAX_LINE]

@@ -362,7 +362,9 @@ class Session:
             self.on_line(False, text)
         heard = parse_reply(text)
         if self._asked is not None:
-            self._asked.overhear(text, heard, self._transmission.acknowledged)
+            transmission = self._transmission
+            damaged = bool(transmission.damaged or transmission.written_again)
+            self._asked.overhear(text, heard, transmission.acknowledged, damaged=damaged)
         if self._stage is _Stage.BOOTING:
             self._hear_boot(heard)
         if len(heard) == 2 and isinstance(heard[0], Ok) and isinstance(heard[1], TemperaturesReported):
