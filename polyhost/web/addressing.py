@@ -84,7 +84,7 @@ class Peers:
         here = server[0] if server and server[1] else "localhost"
         host = host_header_of(_text(headers.get(b"host")))
         root = ""
-        address = client
+        address = client = unmapped(client)
         if self._proxies and self.is_proxy(client):
             host = host_header_of(_last(headers.get(b"x-forwarded-host"))) or host
             said = _last(headers.get(b"x-forwarded-proto")) or _text(headers.get(b"x-scheme"))
@@ -113,7 +113,7 @@ class Peers:
             hop = hop.strip()
             if not is_address(hop):
                 break
-            address = hop
+            address = hop = unmapped(hop)
             if not self.is_proxy(hop):
                 break
         return address
@@ -124,6 +124,21 @@ class Peers:
         except ValueError:
             return False
         return any(ip in network for network in self._proxies if network.version == ip.version)
+
+
+def unmapped(address: str) -> str:
+    """An IPv4 address as such: where one socket listens for both kinds, it comes as one of IPv6.
+
+    >>> unmapped("::ffff:192.168.1.5"), unmapped("fe80::1%eth0"), unmapped("")
+    ('192.168.1.5', 'fe80::1%eth0', '')
+    """
+    if not address.lower().startswith("::ffff:"):
+        return address
+    try:
+        mapped = ipaddress.IPv6Address(address).ipv4_mapped
+    except ValueError:
+        return address
+    return address if mapped is None else str(mapped)
 
 
 def base_url(peer: Peer) -> str:

@@ -2,6 +2,8 @@
 
 import asyncio
 import functools
+import itertools
+import operator
 import re
 from collections.abc import AsyncGenerator, Awaitable, Callable, MutableMapping
 from typing import Any, Final, TypeVar, cast
@@ -19,7 +21,7 @@ MAX_DIGITS: Final = 64
 GRACE_S: Final = 10.0
 SLOWEST_BYTES_S: Final = 1024
 
-_STRING: Final = re.compile(rb'"(?:[^"\\]|\\.)*"?', re.DOTALL)
+_STRING: Final = re.compile(rb'"(?:[^"\\]++|\\.)*+"?', re.DOTALL)
 _LONG_NUMBER: Final = re.compile(rb"[0-9.]{%d}" % (MAX_DIGITS + 1))
 
 
@@ -80,14 +82,13 @@ def check_json(data: bytes) -> None:
     bare = _STRING.sub(b"", data)
     if _LONG_NUMBER.search(bare) is not None:
         raise Malformed(f"a number has more than {MAX_DIGITS} digits")
-    depth = 0
-    for byte in bare:
-        if byte in b"[{":
-            depth += 1
-            if depth > MAX_DEPTH:
-                raise Malformed(f"the JSON is nested deeper than {MAX_DEPTH}")
-        elif byte in b"]}":
-            depth -= 1
+    steps = bare.translate(_STEPS, _NO_BRACKETS)  # 2 for each that opens, 0 for each that closes
+    if max(map(operator.sub, itertools.accumulate(steps), itertools.count(1)), default=0) > MAX_DEPTH:
+        raise Malformed(f"the JSON is nested deeper than {MAX_DEPTH}")
+
+
+_STEPS: Final = bytes.maketrans(b"[{]}", b"\2\2\0\0")
+_NO_BRACKETS: Final = bytes(set(range(256)) - set(b"[{]}"))
 
 
 @functools.cache

@@ -39,6 +39,7 @@ class Connection:
         self.slug = call.slug or ""
         self._opened_as = call.caller
         self.client: Client | None = None  # until it identifies itself
+        self._expect()
         self.batches = 0  # that are being answered: what changes meanwhile must not overtake what they say
 
     def may(self, permission: Permission) -> bool:
@@ -48,7 +49,13 @@ class Connection:
     def become(self, caller: Caller) -> None:
         """From now on it is `caller` who asks, and is told."""
         self.call.caller = caller
+        self._expect()
         self.slug = self.call.slug or ""  # a key may be bound to another printer
+
+    def _expect(self) -> None:
+        """Of who is known many requests are taken; of a stranger as few as of everybody else on a socket."""
+        if not self.call.caller.is_guest:
+            self.socket.expect_requests()
 
     def review(self, accounts: Accounts) -> bool:
         """Take what has ended from who is connected; whether they may nothing any more.

@@ -12,11 +12,12 @@ from typing import Any, Final
 
 import msgspec
 
+from polyhost.core.errors import NotNow
 from polyhost.core.user import Permission
 from polyhost.dialects.moonraker.connections import Connection, Connections, frame_of
 from polyhost.dialects.moonraker.objects.source import Source
 from polyhost.dialects.moonraker.objects.synthesised import ComputerStats, Synthesised, Understood
-from polyhost.dialects.moonraker.objects.tree import Selection, Tree, union_of
+from polyhost.dialects.moonraker.objects.tree import MAX_NAMES, Selection, Tree, size_of, union_of
 from polyhost.dialects.moonraker.request import Edition
 from polyhost.dialects.moonraker.resource import Notification
 from polyhost.services.host import Host
@@ -109,7 +110,12 @@ class Feed:
 
     async def join(self, selection: Selection) -> msgspec.Raw:
         """The same for an early client that has no connection: all early ones are told, itself among them."""
-        self._joined = union_of({self._joined, selection}) if selection else ()
+        joined = union_of({self._joined, selection}) if selection else ()
+        if size_of(joined) > MAX_NAMES:
+            raise NotNow(
+                f"early clients subscribed to {MAX_NAMES} objects and fields; subscribing to none ends all that"
+            )
+        self._joined = joined
         await self._follow()
         return await self.answer(selection)
 

@@ -18,7 +18,7 @@ class Start(msgspec.Struct):
     filename: str
 
 
-@resource.post("/printer/print/start", needs=Permission.PRINT)
+@resource.post("/printer/print/start", needs=Permission.PRINT, waits=True)
 async def start(request: Request) -> str:
     await printing.start(request.host, request.printer, request.read(Start).filename, request.caller)
     return OK
@@ -42,7 +42,7 @@ async def cancel(request: Request) -> str:
     return OK
 
 
-@resource.post("/printer/emergency_stop", needs=Permission.CONTROL)
+@resource.post("/printer/emergency_stop", needs=Permission.CONTROL, stops=lambda arguments: True)
 async def emergency_stop(request: Request) -> str:
     """Never waits behind a script: those are answered on the side."""
     await request.host.steering.emergency_stop(request.printer, request.caller)

@@ -45,6 +45,8 @@ class Notification:
 
 
 Teller = Callable[[Any, Host], Iterable[Notification]]
+Stops = Callable[[Mapping[str, Any]], bool]
+"""Whether a request with these arguments is an emergency stop, which waits for nothing and nobody."""
 Beat = Callable[[Host, int], Iterable[Notification]]
 """Called each second while somebody is connected, with how many they are."""
 
@@ -68,6 +70,7 @@ class Endpoint:
     reads_body: bool
     key_in_body: bool
     asked_by_all: bool = False
+    stops: Stops | None = None
 
 
 class Resource:
@@ -106,6 +109,7 @@ class Resource:
         reads_body: bool = True,
         key_in_body: bool = False,
         asked_by_all: bool = False,
+        stops: Stops | None = None,
     ) -> Callable[[H], H]:
         """`method` is its name for JSON-RPC ("": it has none), by default made of the path."""
         if (needs is None) != open_door:
@@ -114,7 +118,10 @@ class Resource:
         def added(handle: H) -> H:
             named = path.strip("/").replace("/", ".") if method is None else method
             self.endpoints.append(
-                Endpoint(verbs, path, named, handle, needs, waits, socket_only, reads_body, key_in_body, asked_by_all)
+                Endpoint(
+                    *(verbs, path, named, handle, needs, waits, socket_only, reads_body, key_in_body, asked_by_all),
+                    stops,
+                )
             )
             return handle
 

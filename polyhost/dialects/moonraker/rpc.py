@@ -52,48 +52,81 @@ class Rpc:
         """Whether the answer may take so long that others should not wait behind it."""
         several = said if isinstance(said, list) else [said]
         return any(
-            isinstance(one, dict)
-            and isinstance(name := one.get("method"), str)
-            and (endpoint := self.methods.get(name)) is not None
-            and endpoint.waits
-            for one in several
+            (endpoint := self._endpoint(one)) is not None and endpoint.waits and not self._stops(one)
+            for one in several[:MAX_BATCH]
         )
+
+    def _endpoint(self, one: Any) -> Endpoint | None:
+        """What is meant by one request, if it is anything."""
+        name = one.get("method") if isinstance(one, dict) else None
+        return self.methods.get(name) if isinstance(name, str) else None
+
+    def _stops(self, one: Any) -> bool:
+        """Whether one request is an emergency stop."""
+        endpoint = self._endpoint(one)
+        if endpoint is None or endpoint.stops is None:
+            return False
+        params = one.get("params")
+        return endpoint.stops(params if isinstance(params, dict) else {})
+
+    async def stop_first(self, said: Any, request_for: RequestFor) -> dict[int, bytes | None]:
+        """Do the emergency stops in a batch before all else in it; their answers, by their places in it."""
+        if not isinstance(said, list) or len(said) > MAX_BATCH:
+            return {}
+        return {
+            place: _encoded(await self._one(one, request_for, True))
+            for place, one in enumerate(said)
+            if self._stops(one)
+        }
 
     def refusal(self, said: Any, words: str) -> bytes:
         """The answer where there is no room for another request."""
         number = said.get("id") if isinstance(said, dict) else None
         return _encode(_failed(number, ErrorWords(BUSY, words)))
 
-    async def answer(self, said: Any, request_for: RequestFor, *, on_socket: bool) -> bytes | None:
+    async def answer(
+        self,
+        said: Any,
+        request_for: RequestFor,
+        *,
+        on_socket: bool,
+        answered: Mapping[int, bytes | None] | None = None,
+    ) -> bytes | None:
         """The answer to one message or a batch, None where there is nothing to say.
 
-        `on_socket`: it came over a connection that lasts, so what is about that connection may be asked.
+        `on_socket`: it came over a connection that lasts, so what is about that connection may be asked.  `answered`
+        are those of a batch that are, by their places.
         """
         if not isinstance(said, list):
-            one = await self._one(said, request_for, on_socket)
-            return None if one is None else _encode(one)
+            return _encoded(await self._one(said, request_for, on_socket))
         if not said:
             return _encode(_failed(None, ErrorWords(INVALID_REQUEST, "Invalid Request")))
         if len(said) > MAX_BATCH:
             words = f"a batch has at most {MAX_BATCH} requests, not {len(said)}"
             return _encode(_failed(None, ErrorWords(INVALID_REQUEST, words)))
-        return await self._batch(said, request_for, on_socket)
+        if answered is None:
+            answered = await self.stop_first(said, request_for)
+        return await self._batch(said, request_for, on_socket, answered)
 
-    async def _batch(self, said: list[Any], request_for: RequestFor, on_socket: bool) -> bytes | None:
+    async def _batch(
+        self, said: list[Any], request_for: RequestFor, on_socket: bool, answered: Mapping[int, bytes | None]
+    ) -> bytes | None:
         """One after the other, with turns for everybody else; no more is asked once the answers are large enough."""
         answers: list[bytes] = []
         size = 0
         for count, one in enumerate(said):
             if count % _FAIR == 0:
                 await asyncio.sleep(0)
-            if size > MAX_BATCH_BYTES:
+            if count in answered:
+                answer = answered[count]
+            elif size > MAX_BATCH_BYTES:
                 number = one.get("id") if isinstance(one, dict) else None
-                answer: dict[str, Any] | None = _failed(number, ErrorWords(TOO_LARGE, _TOO_LARGE))
+                answer = _encode(_failed(number, ErrorWords(TOO_LARGE, _TOO_LARGE)))
             else:
-                answer = await self._one(one, request_for, on_socket)
+                answer = _encoded(await self._one(one, request_for, on_socket))
             if answer is not None:
-                answers.append(_encode(answer))
-                size += len(answers[-1])
+                answers.append(answer)
+                size += len(answer)
         return b"[" + b",".join(answers) + b"]" if answers else None
 
     async def _one(self, said: Any, request_for: RequestFor, on_socket: bool) -> dict[str, Any] | None:
@@ -130,6 +163,10 @@ class _Unreadable:
 
 _UNREADABLE: Final = _Unreadable()
 _ABOUT_HTTP: Final = NO_ARGUMENTS - {"access_token", "token"}  # ``identify`` has a token for its argument
+
+
+def _encoded(answer: dict[str, Any] | None) -> bytes | None:
+    return None if answer is None else _encode(answer)
 
 
 def _failed(number: Any, error: ErrorWords) -> dict[str, Any]:

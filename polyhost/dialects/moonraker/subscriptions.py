@@ -12,7 +12,7 @@ from polyhost.core.errors import Malformed, NotAllowed
 from polyhost.core.user import Permission
 from polyhost.dialects.moonraker.connections import Connection
 from polyhost.dialects.moonraker.live import Live
-from polyhost.dialects.moonraker.objects.tree import Selection, selected
+from polyhost.dialects.moonraker.objects.tree import MAX_NAMES, Selection, selected, size_of
 from polyhost.dialects.moonraker.request import MAX_BODY, NO_ARGUMENTS, Request, query_pairs
 from polyhost.dialects.moonraker.resource import Resource
 from polyhost.dialects.moonraker.websocket import connection_of
@@ -20,7 +20,7 @@ from polyhost.web import bodies
 
 resource = Resource()
 
-MAX_NAMES: Final = 1000
+MAX_NAME: Final = 255
 _OBJECTS: Final = "objects"
 
 
@@ -28,14 +28,12 @@ def selection_of(objects: Any) -> Selection:
     """``{name: null or [field]}``: null, and an empty list, want all fields.  `Malformed` for anything else."""
     if not isinstance(objects, Mapping):
         raise Malformed("objects must be an object: the names of printer objects, each with null or a list of fields")
-    _check_count("objects", len(objects))
     wanted: dict[str, list[str] | None] = {}
     for name, fields in objects.items():
         if fields is not None and not (isinstance(fields, list) and all(isinstance(field, str) for field in fields)):
             raise Malformed(f"of {name!r} a list of fields is wanted, or null for all of them")
-        _check_count(f"fields of {name!r}", len(fields or ()))
         wanted[name] = fields or None
-    return selected(wanted)
+    return _bounded(selected(wanted))
 
 
 def selection_in_query(pairs: list[tuple[str, str]]) -> Selection:
@@ -44,18 +42,24 @@ def selection_in_query(pairs: list[tuple[str, str]]) -> Selection:
     >>> selection_in_query([("toolhead", ""), ("extruder", "target,temperature")])
     (('extruder', ('target', 'temperature')), ('toolhead', None))
     """
-    return selected(
+    wanted = selected(
         {
             name: [field for field in fields.split(",") if field] or None
             for name, fields in pairs
             if name not in NO_ARGUMENTS
         }
     )
+    return _bounded(wanted)
 
 
-def _check_count(what: str, count: int) -> None:
-    if count > MAX_NAMES:
-        raise Malformed(f"{count} {what}; {MAX_NAMES} is the limit")
+def _bounded(selection: Selection) -> Selection:
+    """It is kept for as long as the connection, and looked through four times a second."""
+    if size_of(selection) > MAX_NAMES:
+        raise Malformed(f"{size_of(selection)} objects and fields of them; {MAX_NAMES} is the limit")
+    names = (name for one, fields in selection for name in (one, *(fields or ())))
+    if (longest := max(map(len, names), default=0)) > MAX_NAME:
+        raise Malformed(f"a name of {longest} characters; no object or field has more than {MAX_NAME}")
+    return selection
 
 
 def _argument(request: Request) -> Selection:
@@ -115,7 +119,8 @@ def _named(request: Request, live: Live, number: str | None) -> Connection:
     connection = live.connections.find(int(number)) if number is not None and number.isdecimal() else None
     if connection is None:
         raise Malformed("No connection available: connection_id must be that of an open WebSocket")
-    if connection.call.caller.name != request.caller.name:
+    mine, theirs = request.caller, connection.call.caller
+    if (mine.name, mine.key and mine.key.id) != (theirs.name, theirs.key and theirs.key.id):
         raise NotAllowed("This WebSocket is somebody else's.")
     if connection.slug != request.printer.slug:
         raise Malformed(f"that WebSocket is connected to {connection.slug}, not to {request.printer.slug}")

@@ -25,6 +25,8 @@ from polyhost.web.routes import Routes, SocketHandler
 from polyhost.web.sockets import Socket, text_frame
 
 MAX_WAITING: Final = 64
+MAX_WORDS: Final = 255
+"""Bytes of each thing that a client says of itself, which is kept and told to others."""
 _FAIR: Final = 16  # messages of one client, before all others have their turn
 TYPES: Final = frozenset({"web", "mobile", "desktop", "display", "bot", "agent", "other"})
 
@@ -35,7 +37,6 @@ def speaker(rpc: Rpc) -> SocketHandler:
     """Speaks JSON-RPC with one client that stays."""
 
     async def speak(call: Call, socket: Socket) -> None:
-        socket.expect_requests()
         live = call.part(Live)
         with live.connections.opened(call, socket, edition_of(call)) as connection:
             try:
@@ -70,11 +71,11 @@ async def _answer_all(connection: Connection, rpc: Rpc, agents: Agents) -> None:
     def request_for(arguments: Mapping[str, Any]) -> Request:
         return Request(connection.call, arguments, connection.edition, connection)
 
-    async def answer(said: Any) -> None:
+    async def answer(said: Any, stopped: Mapping[int, bytes | None]) -> None:
         is_batch = isinstance(said, list)
         connection.batches += is_batch
         try:
-            body = await rpc.answer(said, request_for, on_socket=True)
+            body = await rpc.answer(said, request_for, on_socket=True, answered=stopped)
         finally:
             connection.batches -= is_batch
         if body is not None:
@@ -85,16 +86,17 @@ async def _answer_all(connection: Connection, rpc: Rpc, agents: Agents) -> None:
         heard = 0
         async for message in connection.socket:
             said = rpc.read(message)
+            stopped = await rpc.stop_first(said, request_for)
             if is_answer(said):
                 agents.hear(connection, said)
             elif not rpc.waits(said):
-                await answer(said)
+                await answer(said, stopped)
             elif len(waiting) >= MAX_WAITING:
-                # Nobody waits for a place: behind this message there may be an emergency stop.
+                # Nobody waits for a place: behind this message there may be an emergency stop.  One in it was done.
                 words = f"{MAX_WAITING} requests of this connection are waiting for the printer already"
                 await connection.socket.deliver(text_frame(rpc.refusal(said, words)))
             else:
-                task = group.create_task(answer(said), name="a slow answer")
+                task = group.create_task(answer(said, stopped), name="a slow answer")
                 waiting.add(task)
                 task.add_done_callback(waiting.discard)
             heard += 1
@@ -122,6 +124,8 @@ async def identify(request: Request) -> dict[str, int]:
     kind = said.type.lower()
     if kind not in TYPES:
         raise Malformed(f"Invalid Client Type: {said.type}; there are {', '.join(sorted(TYPES))}")
+    if any(len(word.encode("utf-8", "replace")) > MAX_WORDS for word in (said.client_name, said.version, said.url)):
+        raise Malformed(f"a client's name, its version and its url have at most {MAX_WORDS} bytes each")
     caller = _shown(request.host.accounts, said)
     if (caller or connection.call.caller).is_guest:
         raise NotKnown("the token or the key is wrong, or there is none")  # by which front ends know to ask for a login

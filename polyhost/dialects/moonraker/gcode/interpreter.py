@@ -62,6 +62,16 @@ async def carry_out(
     await _send(doing, pending)
 
 
+def stops_at_once(script: str) -> bool:
+    """Whether an emergency stop is in it, which is then all that it does."""
+    if "112" not in script:
+        return False
+    try:
+        return any(is_emergency_stop(command.line) for command in commands_of(script))
+    except Malformed:
+        return False
+
+
 class _Line(NamedTuple):
     """A line of Marlin; `name` is the command that it came of, if that is another."""
 

@@ -3,13 +3,14 @@
 Upstream: docs/external_api/printer.md, server.md; specification, 2.1 and 2.2.
 """
 
+from collections.abc import Mapping
 from typing import Any, Final
 
 import msgspec
 
 from polyhost.core.errors import MachineFault, Malformed, PolyhostError
 from polyhost.core.user import Permission
-from polyhost.dialects.moonraker.gcode.interpreter import carry_out
+from polyhost.dialects.moonraker.gcode.interpreter import carry_out, stops_at_once
 from polyhost.dialects.moonraker.gcode.registry import help_of, macros_of
 from polyhost.dialects.moonraker.gcode.store import KEPT, RESPONSE, EarlySaid
 from polyhost.dialects.moonraker.live import Live
@@ -23,7 +24,12 @@ class Count(msgspec.Struct):
     count: int | None = None
 
 
-@resource.post("/printer/gcode/script", needs=Permission.CONTROL, waits=True)
+def _stops(arguments: Mapping[str, Any]) -> bool:
+    said = arguments.get("script")
+    return isinstance(said, str) and stops_at_once(said)
+
+
+@resource.post("/printer/gcode/script", needs=Permission.CONTROL, waits=True, stops=_stops)
 async def script(request: Request) -> str:
     said = request.arguments.get("script", _MISSING)
     if said is _MISSING:

@@ -18,6 +18,7 @@ from polyhost.dialects.moonraker.resource import Notification
 from polyhost.services.host import Host
 
 KEPT: Final = 1000
+MAX_KEPT: Final = 1 << 20  # characters of all entries of one printer
 MAX_MESSAGE: Final = 16 << 10  # characters of one entry
 COMMAND: Final = "command"
 RESPONSE: Final = "response"
@@ -50,6 +51,7 @@ class GcodeStore:
         self._host = host
         self._connections = connections
         self._said: dict[str, deque[Said]] = {}
+        self._sizes: dict[str, int] = {}
 
     async def run(self) -> None:
         kinds = (ConsoleLines, PromptShown, PromptClosed, PrinterRemoved)
@@ -64,6 +66,7 @@ class GcodeStore:
                         self._told(printer, [(self._host.clock.now(), "// action:prompt_end")])
                     case PrinterRemoved(printer):
                         self._said.pop(printer, None)
+                        self._sizes.pop(printer, None)
                     case _:
                         pass
 
@@ -89,7 +92,12 @@ class GcodeStore:
             self._connections.tell(told)
 
     def _keep(self, printer: str, said: Said) -> None:
-        self._said.setdefault(printer, deque(maxlen=KEPT)).append(said)
+        kept = self._said.setdefault(printer, deque())
+        kept.append(said)
+        size = self._sizes.get(printer, 0) + len(said.message)
+        while len(kept) > KEPT or size > MAX_KEPT:
+            size -= len(kept.popleft().message)
+        self._sizes[printer] = size
 
 
 def is_noise(text: str) -> bool:

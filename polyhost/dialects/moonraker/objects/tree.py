@@ -12,6 +12,8 @@ from polyhost.dialects.moonraker.objects.view import Fields, Status
 Selection = tuple[tuple[str, tuple[str, ...] | None], ...]
 """Objects in order, each with the fields wanted of it in order; None is all."""
 
+MAX_NAMES: Final = 2000
+"""Of objects and fields in one selection."""
 EVERYTHING: Final = None
 EARLY_ONLY: Final[Mapping[str, frozenset[str]]] = {
     "gcode": frozenset({"busy", "gcode_position"}),
@@ -30,6 +32,11 @@ def union_of(selections: "set[Selection]") -> Selection:
             there = wanted.get(name, set())
             wanted[name] = None if fields is None or there is None else there | set(fields)
     return selected(wanted)
+
+
+def size_of(selection: Selection) -> int:
+    """How many names are in it, of objects and of fields."""
+    return sum(1 + len(fields or ()) for _, fields in selection)
 
 
 def selected(wanted: Mapping[str, Any]) -> Selection:
