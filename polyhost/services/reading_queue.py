@@ -96,7 +96,7 @@ class ReadingQueue:
                     await self._analyse(next(iter(self._unanalysed)))
                 else:
                     try:
-                        async with asyncio.timeout(IDLE_READER_S):  # `wait_for` of 3.11 may lose a cancellation
+                        async with asyncio.timeout(IDLE_READER_S):
                             await self._work.wait()
                     except TimeoutError:
                         await self._reader.rest()

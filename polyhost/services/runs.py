@@ -84,7 +84,8 @@ class Runs:
         What answers earlier would tell a client that a printing machine is offline.
         """
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._heard.wait(), timeout_s)
+            async with asyncio.timeout(timeout_s):
+                await self._heard.wait()
 
     async def run(self) -> None:
         """Write ends, choices and layers as they come, and again every 5 s when the disk refuses."""

@@ -37,7 +37,8 @@ class OwnPorts:
             while True:
                 await self.adjust()
                 with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(anext(listener), LOOK_EVERY_S)
+                    async with asyncio.timeout(LOOK_EVERY_S):
+                        await anext(listener)
 
     async def adjust(self) -> None:
         """Open and close what differs from the printers' settings now; nothing while the server does not answer."""

@@ -155,7 +155,8 @@ class OwnSockets:
                     while True:
                         await self._adjust(group)
                         with contextlib.suppress(TimeoutError):
-                            await asyncio.wait_for(anext(listener), LOOK_EVERY_S)
+                            async with asyncio.timeout(LOOK_EVERY_S):
+                                await anext(listener)
         finally:
             for slug, name in list(self._opened):
                 self._close(slug, name)

@@ -99,7 +99,8 @@ async def framed(call: Call, socket: Socket) -> None:
     try:
         while True:
             try:
-                message = await asyncio.wait_for(socket.receive(), HEARTBEAT_S)
+                async with asyncio.timeout(HEARTBEAT_S):
+                    message = await socket.receive()
             except TimeoutError:
                 socket.send(_HEARTBEAT)
                 continue

@@ -60,7 +60,8 @@ class Session:
         if not self._outbox:
             self._something.clear()
             try:
-                await asyncio.wait_for(self._something.wait(), HEARTBEAT_S)
+                async with asyncio.timeout(HEARTBEAT_S):
+                    await self._something.wait()
             except TimeoutError:
                 return HEARTBEAT
         taken: list[bytes] = []
