@@ -7,6 +7,7 @@ import pytest
 from polyhost.config import Config, read_config
 from polyhost.core.errors import Malformed
 
+ROOT = Path(__file__).parent.parent
 SHELLY = 'name = "a"\ntype = "shelly"\nurl = "http://x"'
 
 
@@ -163,3 +164,8 @@ def test_a_spoolman_that_is_no_server_is_refused(tmp_path: Path, url: str) -> No
 def test_a_power_device_that_could_not_work_is_refused(tmp_path: Path, lines: str, words: str) -> None:
     with pytest.raises(Malformed, match=words):
         read_config(written(tmp_path, f"[[power]]\n{lines}\n"))
+
+
+@pytest.mark.parametrize("example", sorted((ROOT / "docs" / "examples").glob("*.toml")), ids=lambda path: path.stem)
+def test_the_examples_are_settings(example: Path) -> None:
+    assert read_config(example).printers

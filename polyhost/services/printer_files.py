@@ -32,6 +32,7 @@ class PrinterFiles:
         """`docs` is where the documents are, if they are anywhere."""
         self.place = data / "printers"
         self.docs = None if docs is None else PlainFolder(docs, "docs", bus, settings)
+        self.examples = None if docs is None else PlainFolder(docs / "examples", "config_examples", bus, settings)
         self._bus = bus
         self._settings = settings
         self._config: dict[str, PlainFolder] = {}

@@ -145,14 +145,14 @@ async def printing(one: Hosted, path: str, printer: str = "one") -> AsyncIterato
 
 
 async def test_roots_are_told_with_what_may_be_done(one: Hosted, client: httpx.AsyncClient) -> None:
-    expected = {"config": "rw", "logs": "r", "gcodes": "rw", "docs": "r"}
+    expected = {"config": "rw", "logs": "r", "gcodes": "rw", "config_examples": "r", "docs": "r"}
     assert {root["name"]: root["permissions"] for root in await result(client, "GET", "roots")} == expected
     info = (await client.get("/server/info")).json()["result"]
     assert set(info["registered_directories"]) == expected.keys()
     assert "file_manager" in info["components"]
     async with one.client(role=Role.VIEWER) as viewer:
         found = {root["name"]: root["permissions"] for root in await result(viewer, "GET", "roots")}
-    assert found == {"config": "r", "logs": "", "gcodes": "r", "docs": "r"}
+    assert found == {"config": "r", "logs": "", "gcodes": "r", "config_examples": "r", "docs": "r"}
 
 
 async def test_metadata_has_the_documented_fields(one: Hosted, client: httpx.AsyncClient) -> None:
@@ -376,7 +376,7 @@ HOSTILE = (
 )
 
 
-@pytest.mark.parametrize("root", ["gcodes", "config", "docs", "logs"])
+@pytest.mark.parametrize("root", ["gcodes", "config", "config_examples", "docs", "logs"])
 async def test_no_path_leaves_its_root(one: Hosted, client: httpx.AsyncClient, tmp_path: Path, root: str) -> None:
     canary = tmp_path / "canary"
     canary.write_text("alive")

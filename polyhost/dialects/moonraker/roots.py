@@ -254,9 +254,8 @@ class LogsRoot:
 def roots_of(host: Host, p: Printer) -> list[Root]:
     """Those that a client of printer `p` sees."""
     roots: list[Root] = [PlainRoot(host.printer_files.config(p)), LogsRoot(host, p), LibraryRoot(host)]
-    if host.printer_files.docs is not None:
-        roots.append(PlainRoot(host.printer_files.docs))
-    return roots
+    to_read = (host.printer_files.examples, host.printer_files.docs)
+    return roots + [PlainRoot(folder) for folder in to_read if folder is not None]
 
 
 def named(request: Request, name: str) -> Root:
