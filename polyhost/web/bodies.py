@@ -18,6 +18,8 @@ Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 
 MAX_DEPTH: Final = 64
 MAX_DIGITS: Final = 64
+MAX_LISTS: Final = 32768
+"""Lists and objects in one body; what is made of a megabyte of them would hold up everybody else."""
 GRACE_S: Final = 10.0
 SLOWEST_BYTES_S: Final = 1024
 
@@ -72,7 +74,7 @@ def length_of(headers: dict[bytes, bytes], default: int) -> int:
 
 
 def check_json(data: bytes) -> None:
-    """`Malformed` when `data` is nested deeper than 64, or has a number of more than 64 digits.
+    """`Malformed` when `data` is nested deeper than 64, has 32,769 lists, or a number of more than 64 digits.
 
     It looks no closer than that: whether the rest is JSON is the decoder's matter.
     """
@@ -82,6 +84,9 @@ def check_json(data: bytes) -> None:
     bare = _STRING.sub(b"", data)
     if _LONG_NUMBER.search(bare) is not None:
         raise Malformed(f"a number has more than {MAX_DIGITS} digits")
+    lists = bare.count(b"[") + bare.count(b"{")
+    if lists > MAX_LISTS:
+        raise Malformed(f"the JSON has {lists} lists and objects; {MAX_LISTS} is the limit")
     steps = bare.translate(_STEPS, _NO_BRACKETS)  # 2 for each that opens, 0 for each that closes
     if max(map(operator.sub, itertools.accumulate(steps), itertools.count(1)), default=0) > MAX_DEPTH:
         raise Malformed(f"the JSON is nested deeper than {MAX_DEPTH}")

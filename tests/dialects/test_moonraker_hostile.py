@@ -10,10 +10,12 @@ from typing import Any
 import httpx
 import pytest
 
+from polyhost.config import Printer as PrinterSettings
 from polyhost.core.user import Role
 from polyhost.dialects.moonraker.connections import Connections
 from polyhost.dialects.moonraker.gcode import store
 from polyhost.dialects.moonraker.objects.tree import MAX_NAMES
+from polyhost.services.accounts import LOCAL
 from polyhost.web import bodies
 from polyhost.web.addressing import Peers
 from tests.dialects.moonraker_sockets import opened
@@ -86,11 +88,49 @@ async def test_a_batch_that_only_stops_is_answered_in_its_order(one: Hosted) -> 
         assert one.machine.stopped
 
 
+@pytest.mark.parametrize("rest", ["G28\n" * 1001, "x" * 5000, "SET_FAN_SPEED 'A", "G28\n" * 20_000, "NO_SUCH"])
+async def test_a_stop_counts_whatever_is_wrong_with_its_script(one: Hosted, rest: str) -> None:
+    async with one.client(role=Role.OPERATOR) as client:
+        said = await said_by(client, asked("printer.gcode.script", script=f"{rest}\nM112"))
+        assert said["result"] == "ok"
+        assert one.machine.stopped
+        assert one.machine.sent == []
+
+
 async def test_who_may_not_stop_a_machine_does_not_by_a_batch(one: Hosted) -> None:
     async with one.client(role=Role.VIEWER) as client:
         answers = await said_by(client, [asked("printer.emergency_stop"), asked("printer.gcode.script", script="M112")])
         assert [answer["error"]["code"] for answer in answers] == [403, 403]
         assert not one.machine.stopped
+
+
+async def test_others_have_their_turn_while_a_script_is_judged(one: Hosted) -> None:
+    """A thousand lines with parameters took a third of a second."""
+    turns = 0
+
+    async def another() -> None:
+        nonlocal turns
+        while True:
+            await asyncio.sleep(0)
+            turns += 1
+
+    async with one.client(role=Role.OPERATOR) as client:
+        await said_by(client, asked("printer.gcode.script", script="M117"))
+        task = asyncio.create_task(another())
+        await asyncio.sleep(0)
+        before = turns
+        said = await said_by(client, asked("printer.gcode.script", script='RESPOND MSG="x"\n' * 1000))
+        task.cancel()
+    assert said["result"] == "ok"
+    assert turns - before > 100
+
+
+async def test_a_line_of_a_script_has_a_bound(one: Hosted) -> None:
+    async with one.client(role=Role.OPERATOR) as client:
+        for line, code in (("M117 " + "x" * 4091, None), ("M117 " + "x" * 4092, 400), ("A='" * 20_000, 400)):
+            said = await said_by(client, asked("printer.gcode.script", script=line))
+            assert said.get("error", {}).get("code") == code, line[:20]
+            assert len(str(said)) < 1000
 
 
 async def test_a_stranger_sends_as_few_messages_as_on_any_socket(one: Hosted) -> None:
@@ -216,7 +256,14 @@ def test_depth_is_counted_however_many_brackets_there_are(opened: int) -> None:
             assert opened > 64
         else:
             assert opened <= 64
-    bodies.check_json(b"[" + b"[]," * 300_000 + b"1]")
+
+
+def test_a_body_of_nothing_but_lists_is_refused() -> None:
+    """A megabyte of them held up everybody else for half a second; in texts they are nothing special."""
+    bodies.check_json(b"[" + b"[]," * (bodies.MAX_LISTS - 1) + b"1]")
+    bodies.check_json(b'["' + b"[" * 1_000_000 + b'"]')
+    with pytest.raises(bodies.Malformed):
+        bodies.check_json(b"[" + b"{}," * bodies.MAX_LISTS + b"1]")
 
 
 def test_brackets_that_close_first_hide_none_that_open() -> None:
@@ -229,3 +276,18 @@ def test_brackets_that_close_first_hide_none_that_open() -> None:
         except bodies.Malformed:
             continue
         raise AssertionError(data)
+
+
+async def test_whose_printer_was_removed_keeps_no_news_from_others(tmp_path: Path) -> None:
+    """One connection left over from a printer that is gone had all clients hear nothing more of new files."""
+    async with hosted(tmp_path) as one, serving(one) as (served, _):
+        await one.host.printers.add(PrinterSettings("two", "virtual"), LOCAL)
+        key = one.keys[Role.ADMINISTRATOR]
+        async with opened(served, "/p/two/websocket", X_Api_Key=key) as left, opened(served, X_Api_Key=key) as client:
+            await left.ask("server.info")
+            await one.host.printers.remove("two", LOCAL)
+            assert (await left.ask("server.info"))["code"] == -32601
+            await one.put("new.gcode")
+            told = await client.until_told("notify_filelist_changed")
+            assert told[0]["item"]["path"] == "new.gcode"
+            assert (await client.until_told("notify_metadata_update"))[0]["filename"] == "new.gcode"

@@ -15,6 +15,7 @@ from polyhost.dialects.moonraker.resource import Notification
 from polyhost.dialects.moonraker.roots import GCODES, WireItem, gone, library_item, wire_item
 from polyhost.services.folders import Entry
 from polyhost.services.host import Host
+from polyhost.services.printer import Printer
 
 _MODERN: Final = {
     ("created", False): "create_file",
@@ -82,17 +83,22 @@ class FileNews:
             item = await self._item(change)
             news = [told(change, item)]
             if is_read and change.change != "moved" and self._host.files.get(change.path).metadata is not None:
-                news += [await self._metadata(slug, change.path) for slug in {one.slug for one in self._connections}]
+                news += [await self._metadata(p, change.path) for p in self._listening()]
         except NotFound:
             return []  # gone again, which is told next
         return news
 
-    async def _metadata(self, slug: str, path: str) -> Notification:
+    def _listening(self) -> list[Printer]:
+        """The printers that anybody is connected to; a connection may outlast its printer."""
+        slugs = {one.slug for one in self._connections}
+        return [p for p in self._host.printers.all() if p.slug in slugs]
+
+    async def _metadata(self, p: Printer, path: str) -> Notification:
         """For those connected to one printer, whose prints it knows."""
-        file, p = self._host.files.get(path), self._host.printers.get(slug)
+        file = self._host.files.get(path)
         said = await whole_metadata(self._host, file, p, early=False)
         early = await whole_metadata(self._host, file, p, early=True)
-        return Notification("metadata_update", (said,), printer=slug, early=(early,))
+        return Notification("metadata_update", (said,), printer=p.slug, early=(early,))
 
     async def _item(self, change: FilesChanged) -> WireItem:
         files = self._host.files

@@ -14,6 +14,7 @@ from polyhost.core.errors import Malformed
 
 MAX_SCRIPT_BYTES: Final = 64 << 10
 MAX_LINES: Final = 1000
+MAX_LINE: Final = 4096  # characters
 
 _PLAIN: Final = re.compile(r"[GMTD]\s*\d+(?:\.\d+)?(?=[^\w=]|[A-Z]\s*[-+.\d]|\s|$)", re.IGNORECASE)
 _NAME: Final = re.compile(r"[^\s;#]+")
@@ -50,6 +51,8 @@ def commands_of(script: str) -> list[Command]:
     """The commands of `script`, one a line; empty lines and comments are none.  `Malformed` beyond the bounds."""
     if len(script.encode("utf-8", "replace")) > MAX_SCRIPT_BYTES:
         raise Malformed(f"a script has at most {MAX_SCRIPT_BYTES >> 10} KiB")
+    if (longest := max(map(len, script.split("\n")))) > MAX_LINE:
+        raise Malformed(f"a line of {longest} characters; {MAX_LINE} is the limit")
     found = [command for line in script.split("\n") if (command := command_in(line)) is not None]
     if len(found) > MAX_LINES:
         raise Malformed(f"{len(found)} commands in one script; {MAX_LINES} is the limit")

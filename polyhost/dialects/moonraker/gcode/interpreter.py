@@ -3,6 +3,7 @@
 Lines of Marlin that follow each other are sent together, so that nothing comes between a ``G91`` and its move.
 """
 
+import asyncio
 import re
 from collections.abc import Callable, Sequence
 from typing import Final, NamedTuple
@@ -10,7 +11,7 @@ from typing import Final, NamedTuple
 from polyhost.core.errors import MachineFault, Malformed, NotFound
 from polyhost.core.user import Caller, Permission
 from polyhost.dialects.moonraker.gcode import talk, upkeep
-from polyhost.dialects.moonraker.gcode.grammar import Command, commands_of
+from polyhost.dialects.moonraker.gcode.grammar import Command, command_in, commands_of
 from polyhost.dialects.moonraker.gcode.motion import modes_of
 from polyhost.dialects.moonraker.gcode.registry import COMMANDS, HELP, help_of, macros_of
 from polyhost.dialects.moonraker.gcode.store import is_noise
@@ -24,6 +25,7 @@ from polyhost.services.printer import Printer
 _FOR_MARLIN: Final = re.compile(r"(?:[AE][01]|P\d)(?:\s|$)", re.IGNORECASE)
 """How Marlin's own ``M118`` begins when it is not for people."""
 _ANSWER: Final = re.compile(r"S\s*(\d{1,3})", re.IGNORECASE)
+_AT_ONCE: Final = 16  # lines, before all others have their turn
 _TEMPERATURES: Final = "M105"
 _UNKNOWN: Final = re.compile(r"(?:echo:\s*)?Unknown command:\s*(.*)", re.IGNORECASE)
 
@@ -36,17 +38,23 @@ async def carry_out(
     `say` tells everybody who looks at the console.  ``M112`` in it is all that happens, at once.
     """
     by.require(Permission.CONTROL, p.slug)
-    commands = commands_of(script)
-    if any(is_emergency_stop(command.line) for command in commands):
+    if stops_at_once(script):
         await host.steering.emergency_stop(p, by)
         return
+    commands = commands_of(script)
     macros = macros_of(host, p)
-    steps = [_step_of(command, p, macros) for command in commands]
+    steps: list[Step] = []
+    for number, command in enumerate(commands, 1):
+        steps.append(_step_of(command, p, macros))
+        if number % _AT_ONCE == 0:
+            await asyncio.sleep(0)
     if not steps:
         return
     doing = Doing(host, p, by, say, shown, modes_of(p))
     pending: list[_Line] = []
-    for command, step in zip(commands, steps, strict=True):
+    for number, (command, step) in enumerate(zip(commands, steps, strict=True), 1):
+        if number % _AT_ONCE == 0 and not pending:
+            await asyncio.sleep(0)
         if isinstance(step, Between):
             lines = step.lines(doing)
         elif callable(step):
@@ -63,13 +71,11 @@ async def carry_out(
 
 
 def stops_at_once(script: str) -> bool:
-    """Whether an emergency stop is in it, which is then all that it does."""
+    """Whether an emergency stop is in it, which is then all that it does, whatever is wrong with the rest."""
     if "112" not in script:
         return False
-    try:
-        return any(is_emergency_stop(command.line) for command in commands_of(script))
-    except Malformed:
-        return False
+    found = (command_in(line) for line in script.split("\n") if "112" in line)
+    return any(command is not None and is_emergency_stop(command.line) for command in found)
 
 
 class _Line(NamedTuple):
