@@ -253,7 +253,8 @@ class GoingOn:
             p = self._printers.get(run.printer)
             progress = progress_in(p.snapshot, run)
             analysis = await self._files.analysis(path)
-            if analysis is not None and progress is not None and not progress.layers:
+            # One that nothing is told of yet has begun a moment ago.
+            if analysis is not None and (progress is None or not progress.layers):
                 try:
                     await p.driver.give_layers(run.id, analysis.layers)
                 except PolyhostError as error:

@@ -379,7 +379,10 @@ class Runs:
                 layers=analysis.layers if analysis is not None else None,
                 start_byte=start_byte,
             )
-            return await self._begin(p, run, order, by)
+            begun = await self._begin(p, run, order, by)
+            if order.layers is None:  # they may have come while it began, when nobody wanted them yet
+                self._going_on.want_layers(run.path)
+            return begun
         finally:
             del self._reserved[p.slug]
 

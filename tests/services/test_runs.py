@@ -9,10 +9,10 @@ import pytest
 
 from polyhost import config
 from polyhost.core.errors import LinkLost, Malformed, NoSpace, NotAllowed, NotFound, NotNow, Unsupported
-from polyhost.core.events import FileSelected, RunStateChanged
+from polyhost.core.events import FileAnalysed, FileSelected, RunStateChanged
 from polyhost.core.file import Analysis, FilamentUse, LayerIndex, Metadata
 from polyhost.core.job import ENDED, Run, RunProgress, RunState, Times
-from polyhost.core.ports import ResumePlan
+from polyhost.core.ports import ResumePlan, RunOrder
 from polyhost.core.printer import PrinterState
 from polyhost.core.user import GUEST, ApiKey, Caller, Role
 from polyhost.engine.messages import EndedRun
@@ -171,6 +171,37 @@ async def test_layers_that_come_late_are_handed_over(ready: World) -> None:
     late.set()
     await until(lambda: ready.driver.layers)
     assert ready.driver.layers == [ANALYSIS.layers]
+
+
+@pytest.mark.parametrize("is_told_late", [False, True], ids=["while it starts", "before anything is told of it"])
+async def test_layers_that_come_while_a_run_begins_are_handed_over(ready: World, is_told_late: bool) -> None:
+    late, read = asyncio.Event(), asyncio.Event()
+    begin, snapshot = ready.driver.start, ready.driver.snapshot
+
+    async def analysis(file: Path, motion: tuple[str, ...]) -> Analysis:
+        await late.wait()
+        return ANALYSIS
+
+    async def start(order: RunOrder) -> None:
+        late.set()
+        with ready.bus.listen(FileAnalysed) as heard:
+            async for notice in heard:
+                if isinstance(notice, FileAnalysed) and notice.whole:
+                    break
+        if is_told_late:
+            ready.driver.orders.append(order)
+        else:
+            await begin(order)
+        read.set()
+
+    ready.reader.analysis = analysis  # type: ignore[method-assign]
+    ready.driver.start = start  # type: ignore[method-assign]
+    await ready.upload("late.gcode")
+    await ready.runs.start(mk3(ready), "late.gcode", OPERATOR)
+    assert read.is_set()
+    assert is_told_late == (ready.driver.snapshot is snapshot)
+    await until(lambda: ready.driver.layers)
+    assert ANALYSIS.layers in ready.driver.layers
 
 
 # What is allowed in which state: section 8 of the OctoPrint specification, for every API
