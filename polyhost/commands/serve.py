@@ -55,6 +55,7 @@ def serve(
     keep_private()
     logging.basicConfig(level=logging.INFO, format=LOG_FORM)
     logging.getLogger("httpx").setLevel(logging.WARNING)  # it tells whole addresses, with the passwords in them
+    logging.getLogger("watchfiles").setLevel(logging.WARNING)  # it counts every change of a file
     settings = read_config(config) if config else Config()
     if host is not None or port is not None:
         server = msgspec.structs.replace(

@@ -101,8 +101,8 @@ _SET_UP_ALREADY: Final = PAGE_HEAD + "<p>This host is set up already.</p></body>
 _LANDING: Final = (
     PAGE_HEAD
     + """<p>Version VERSION: one 3D-printer host, every print-server API.</p>
-<p><b>From a slicer:</b> add a printer of the host type OctoPrint, with this page's address and an API key.
-Several printers on one host: put <code>/p/&lt;printer&gt;</code> behind the address.</p>
+<p><b>From a slicer:</b> add a printer of the host type OctoPrint, or Klipper (via Moonraker), with this page's
+address and an API key. Several printers on one host: put <code>/p/&lt;printer&gt;</code> behind the address.</p>
 <p><b>From a shell:</b></p>
 <pre>curl -F file=@part.gcode -F print=true -H "X-Api-Key: …" this-address/api/files/local
 polyhost print part.gcode --follow</pre>

@@ -21,7 +21,7 @@ TABLES: Final[dict[str, Table]] = {
 COMMANDS: Final[dict[str, Entry]] = {entry.name: entry for table in TABLES.values() for entry in table.entries}
 
 HELP: Final = "HELP"
-HELP_OF_HELP: Final = "Report the list of available extended G-Code commands"
+HELP_OF_HELP: Final = "Tell what there is besides plain G-code"
 PLAIN: Final = (
     *("G0", "G1", "G2", "G3", "G4", "G28", "G90", "G91", "G92", "M82", "M83", "M18", "M84", "M104", "M109", "M140"),
     *("M190", "M105", "M106", "M107", "M112", "M114", "M115", "M117", "M118", "M220", "M221", "M204", "M400", "M600"),
@@ -45,7 +45,7 @@ def names_of(p: Printer, macros: Iterable[str] = ()) -> tuple[str, ...]:
 
 
 def help_of(p: Printer, macros: Iterable[str] = ()) -> dict[str, str]:
-    """What each command does, in Klipper's words; plain G-code has none."""
+    """What each command does; plain G-code has none."""
     there = {entry.name: entry.help for entry in COMMANDS.values() if entry.listed and not entry.missing(p)}
     return {HELP: HELP_OF_HELP} | there | dict.fromkeys(macros, MACRO_HELP)
 
