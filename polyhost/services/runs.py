@@ -380,8 +380,8 @@ class Runs:
                 start_byte=start_byte,
             )
             begun = await self._begin(p, run, order, by)
-            if order.layers is None:  # they may have come while it began, when nobody wanted them yet
-                self._going_on.want_layers(run.path)
+            if order.layers is None and (now := self._going_on.file_of(begun)) is not None and now.analysis is not None:
+                self._going_on.want_layers(run.path)  # they came while it began, when nobody wanted them yet
             return begun
         finally:
             del self._reserved[p.slug]
