@@ -147,7 +147,7 @@ def test_heaters_are_called_as_in_klipper() -> None:
     assert status["extruder"]["can_extrude"]
     assert not status["extruder1"]["can_extrude"]
     assert status["heater_generic chamber"] == {"temperature": 0.0, "target": 0.0, "power": 0.0}
-    assert status["temperature_sensor probe"] == {"temperature": 31.5}
+    assert status["temperature_sensor probe"]["temperature"] == 31.5
 
 
 def test_where_it_is_and_how_it_reads_gcode() -> None:
@@ -163,13 +163,13 @@ def test_where_it_is_and_how_it_reads_gcode() -> None:
     moves = motion.gcode_move_of(snapshot)
     assert (moves["position"], moves["gcode_position"]) == ([10.0, 20.0, 0.25, 5.0], [10.0, 20.0, 0.3, 5.0])
     assert (moves["homing_origin"], moves["speed"], moves["speed_factor"]) == ([0.0, 0.0, -0.05, 0.0], 1500.0, 1.5)
-    head = motion.toolhead_of(
-        View("One", snapshot, PrinterProfile(), 50.0, moments=Moments(ready_at=40.0, moved_at=42.0))
-    )
+    view = View("One", snapshot, PrinterProfile(), 50.0, moments=Moments(ready_at=40.0, moved_at=42.0))
+    head = motion.toolhead_of(view)
     assert (head["axis_minimum"], head["axis_maximum"]) == ([0.0, 0.0, 0.0, 0.0], [200.0, 200.0, 200.0, 0.0])
     assert (head["estimated_print_time"], head["print_time"]) == (10.0, 2.0)
     assert (head["max_velocity"], head["max_accel"], head["homed_axes"]) == (200.0, 1250.0, "xy")
-    assert motion.stepper_enable_of(snapshot)["steppers"] == {"stepper_x": True, "stepper_y": True, "stepper_z": False}
+    held = {"stepper_x": True, "stepper_y": True, "stepper_z": False, "extruder": True}
+    assert motion.stepper_enable_of(view)["steppers"] == held
 
 
 def test_a_mesh_that_is_not_used_is_a_profile_and_not_the_mesh() -> None:

@@ -15,7 +15,7 @@ from polyhost.dialects.moonraker.objects.heaters import (
     heaters_there,
     sensors_there,
 )
-from polyhost.dialects.moonraker.objects.motion import COMMON, MESH, bounds_of, has_mesh, reach_of
+from polyhost.dialects.moonraker.objects.motion import COMMON, MESH, bounds_of, has_mesh, mesh_params_of, reach_of
 from polyhost.dialects.moonraker.objects.view import GCODES, Fields, Status, View
 from polyhost.services.commands import MAX_TRAVEL_MM
 
@@ -25,6 +25,22 @@ STEERING: Final = {
     "CANCEL_PRINT": "Cancel the print",
 }
 """Macros that clients look for.  Each says that it renames a command, so that no client shows it as a button."""
+
+FIRMWARE_S: Final = "firmware"
+"""Said of what only the firmware knows: its pins and sensors.  Clients that decode sections by type want a word."""
+_MOTOR: Final[Fields] = {
+    "step_pin": FIRMWARE_S,
+    "dir_pin": FIRMWARE_S,
+    "rotation_distance": 0,  # Marlin counts steps for each mm, and does not tell of microsteps
+}
+_HEATER: Final[Fields] = {
+    "heater_pin": FIRMWARE_S,
+    "sensor_pin": FIRMWARE_S,
+    "sensor_type": FIRMWARE_S,
+    "control": "pid",
+    "min_temp": 0.0,
+    "max_power": 1.0,
+}
 
 
 def configfile_of(view: View) -> Fields:
@@ -56,14 +72,14 @@ def sections_of(view: View) -> Mapping[str, Fields]:
     }
     for axis in "xyz":
         low, high = getattr(reach, f"{axis}_min"), getattr(reach, f"{axis}_max")
-        sections[f"stepper_{axis}"] = {"position_min": low, "position_max": high, "position_endstop": low}
+        sections[f"stepper_{axis}"] = _MOTOR | {"position_min": low, "position_max": high, "position_endstop": low}
     for name, heater in heaters_there(profile).items():
-        degrees = {"min_temp": 0.0, "max_temp": profile.max_target(heater)}
-        sections[name] = degrees | _of_extruder(view) if heater.startswith("tool") else degrees
+        heating = _HEATER | {"max_temp": profile.max_target(heater)}
+        sections[name] = _MOTOR | heating | _of_extruder(view) if heater.startswith("tool") else heating
     for name in sensors_there(snapshot, profile):
-        sections[name] = {"min_temp": 0.0, "max_temp": profile.max_chamber}
+        sections[name] = {"sensor_type": FIRMWARE_S, "min_temp": 0.0, "max_temp": profile.max_chamber}
     sections |= {
-        "fan": {"max_power": 1.0, "off_below": 0.0},
+        "fan": {"pin": FIRMWARE_S, "max_power": 1.0, "off_below": 0.0},
         "virtual_sdcard": {"path": GCODES},
         "pause_resume": {},
         "display_status": {},
@@ -82,6 +98,7 @@ def _of_extruder(view: View) -> Fields:
         "min_extrude_temp": COLDEST_EXTRUSION,
         "max_extrude_only_distance": MAX_TRAVEL_MM,
         "max_extrude_only_velocity": COMMON.max_feedrate[3],
+        "max_extrude_only_accel": COMMON.max_acceleration[3],
         "pressure_advance": 0.0,
         "pressure_advance_smooth_time": 0.0,
     }
@@ -102,7 +119,9 @@ def _of_machine(snapshot: Snapshot) -> dict[str, Fields]:
         sections["bed_mesh"] = {} if mesh is None else {"mesh_min": [mesh.min_x, mesh.min_y]}
         if mesh is not None:
             sections["bed_mesh"]["mesh_max"] = [mesh.max_x, mesh.max_y]
-            sections[f"bed_mesh {MESH}"] = {"version": 1}
+            params = mesh_params_of(mesh)
+            sections["bed_mesh"]["probe_count"] = [params["x_count"], params["y_count"]]
+            sections[f"bed_mesh {MESH}"] = {"version": 1, "points": [list(row) for row in mesh.heights], **params}
     for name in filament_of(snapshot):
         sections[name] = {"pause_on_runout": True}
     return sections
@@ -128,11 +147,15 @@ def macros_of(macros: Mapping[str, str]) -> Status:
 
 
 def text_of(value: Any) -> str:
-    """A value as it would stand in the file.
+    """A value as it would stand in the file; rows of numbers are lines.
 
     >>> text_of(300.0), text_of(0.4), text_of(True), text_of([10.0, 20.5])
     ('300', '0.4', 'True', '10, 20.5')
+    >>> text_of([[0.1, 0.0], [0.0, -0.25]])
+    '\\n0.1, 0\\n0, -0.25'
     """
+    if isinstance(value, list) and value and isinstance(value[0], list):
+        return "".join(f"\n{text_of(row)}" for row in value)
     if isinstance(value, bool):
         return str(value)
     if isinstance(value, float):

@@ -74,7 +74,9 @@ def temperatures_of(view: View) -> Status:
             }
         status[name] = fields
     for name, sensor in sensors_there(snapshot, view.profile).items():
-        status[name] = {"temperature": round(known(snapshot.heaters[sensor].actual), 2)}
+        now = round(known(snapshot.heaters[sensor].actual), 2)
+        coldest, hottest = view.measured.get(sensor, (now, now))
+        status[name] = {"temperature": now, "measured_min_temp": coldest, "measured_max_temp": hottest}
     return status
 
 

@@ -83,7 +83,7 @@ def gcode_of(view: View) -> Fields:
 
 def query_endstops_of(view: View) -> Fields:
     """``query_endstops``: as they were when somebody asked last."""
-    return {"last_query": {name: said == "TRIGGERED" for name, said in view.endstops.items()}}
+    return {"last_query": {name: int(said == "TRIGGERED") for name, said in view.endstops.items()}}
 
 
 def free_memory_kb(meminfo: Path = Path("/proc/meminfo")) -> int:

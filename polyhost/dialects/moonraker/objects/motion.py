@@ -91,7 +91,7 @@ def gcode_move_of(snapshot: Snapshot) -> Fields:
 
 def motion_report_of(view: View) -> Fields:
     """``motion_report``: how it moves, as far as its reports of where it is show that."""
-    extruders = [extruder_called(n) for n in range(1 if view.profile.shared_nozzle else view.profile.extruders)]
+    extruders = _extruders_of(view)
     return {
         "live_position": position_of(view.snapshot),
         "live_velocity": round(view.moments.velocity, 2),
@@ -101,9 +101,18 @@ def motion_report_of(view: View) -> Fields:
     }
 
 
-def stepper_enable_of(snapshot: Snapshot) -> Fields:
-    """``stepper_enable``: what is homed is held by its motor, and nothing else is known to be."""
-    return {"steppers": {f"stepper_{axis}": axis in snapshot.homed for axis in "xyz"}}
+def stepper_enable_of(view: View) -> Fields:
+    """``stepper_enable``: what is homed is held by its motor, and nothing else is known to be.
+
+    Extruders are let go with the axes: clients offer to let go of motors as long as one is not said to be off.
+    """
+    homed = view.snapshot.homed
+    axes = {f"stepper_{axis}": axis in homed for axis in "xyz"}
+    return {"steppers": dict.fromkeys(_extruders_of(view), bool(homed)) | axes}
+
+
+def _extruders_of(view: View) -> list[str]:
+    return [extruder_called(n) for n in range(1 if view.profile.shared_nozzle else view.profile.extruders)]
 
 
 def firmware_retraction_of(retraction: Retraction) -> Fields:
@@ -128,18 +137,6 @@ def bed_mesh_of(mesh: BedMesh | None) -> Fields:
             "profiles": {},
         }
     rows = [list(row) for row in mesh.heights]
-    params = {
-        "min_x": mesh.min_x,
-        "max_x": mesh.max_x,
-        "min_y": mesh.min_y,
-        "max_y": mesh.max_y,
-        "x_count": len(rows[0]) if rows else 0,
-        "y_count": len(rows),
-        "mesh_x_pps": 0,
-        "mesh_y_pps": 0,
-        "algo": "direct",
-        "tension": 0.2,
-    }
     used = {
         "profile_name": MESH,
         "mesh_min": [mesh.min_x, mesh.min_y],
@@ -148,7 +145,22 @@ def bed_mesh_of(mesh: BedMesh | None) -> Fields:
         "mesh_matrix": rows,
     }
     shown = used if mesh.used else {name: bed_mesh_of(None)[name] for name in used}
-    return shown | {"profiles": {MESH: {"points": rows, "mesh_params": params}}}
+    return shown | {"profiles": {MESH: {"points": rows, "mesh_params": mesh_params_of(mesh)}}}
+
+
+def mesh_params_of(mesh: BedMesh) -> Fields:
+    return {
+        "min_x": mesh.min_x,
+        "max_x": mesh.max_x,
+        "min_y": mesh.min_y,
+        "max_y": mesh.max_y,
+        "x_count": len(mesh.heights[0]) if mesh.heights else 0,
+        "y_count": len(mesh.heights),
+        "mesh_x_pps": 0,
+        "mesh_y_pps": 0,
+        "algo": "direct",
+        "tension": 0.2,
+    }
 
 
 def has_mesh(snapshot: Snapshot) -> bool:

@@ -30,7 +30,7 @@ def of_machine(view: View) -> Status:
         "fan": heaters.fan_of(snapshot),
         **heaters.filament_of(snapshot),
         "gcode_move": motion.gcode_move_of(snapshot),
-        "stepper_enable": motion.stepper_enable_of(snapshot),
+        "stepper_enable": motion.stepper_enable_of(view),
         "query_endstops": machine.query_endstops_of(view),
         "virtual_sdcard": printing.virtual_sdcard_of(view),
         "print_stats": printing.print_stats_of(view),

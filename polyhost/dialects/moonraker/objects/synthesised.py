@@ -17,7 +17,7 @@ import msgspec
 from polyhost.core.errors import NotFound
 from polyhost.core.file import NamedObject
 from polyhost.core.job import Run, RunProgress
-from polyhost.core.printer import MotionLimits, Position, PrinterState
+from polyhost.core.printer import MotionLimits, Position, PrinterState, Snapshot
 from polyhost.dialects.moonraker.objects import machine, status
 from polyhost.dialects.moonraker.objects.tree import Selection
 from polyhost.dialects.moonraker.objects.view import NO_FILE, Computer, Moments, RunFile, Status, View
@@ -87,6 +87,7 @@ class Synthesised:
         self._targets: tuple[float | None, ...] = ()
         self._progress: float | None = None
         self._limits = MotionLimits()
+        self._measured: dict[str, tuple[float, float]] = {}
         self._file: tuple[object, RunFile] = (None, NO_FILE)
         self._knows: tuple[object, Understood] = (None, Understood({}, {}))
         self._made: dict[str, tuple[object, Status]] = {}
@@ -200,6 +201,7 @@ class Synthesised:
             macros=knows.macros,
             endstops=self.told.endstops or {},
             limits=self._limits,
+            measured=self._measured,
             layers=layers,
         )
 
@@ -232,6 +234,7 @@ class Synthesised:
             changes |= _velocities(self._position, snapshot.position, now - was.moved_at) | {"moved_at": now}
         elif (was.velocity or was.extruder_velocity) and now > was.moved_at + _STILL_S:
             changes |= {"velocity": 0.0, "extruder_velocity": 0.0}
+        self._measured = _widened(self._measured, snapshot) if ready else {}
         if not ready:
             self._limits = MotionLimits()
         elif None in msgspec.structs.astuple(self._limits):
@@ -278,6 +281,17 @@ def _known_first(first: MotionLimits, now: MotionLimits) -> MotionLimits:
     """`first`, with what only `now` knows."""
     news = {name: getattr(now, name) for name in MotionLimits.__struct_fields__ if getattr(first, name) is None}
     return msgspec.structs.replace(first, **news)
+
+
+def _widened(measured: dict[str, tuple[float, float]], snapshot: Snapshot) -> dict[str, tuple[float, float]]:
+    """The coldest and the hottest that each was, now that it is as in `snapshot`."""
+    for name, heater in snapshot.heaters.items():
+        if heater.actual is not None:
+            now = round(heater.actual, 2)
+            least, most = measured.get(name, (now, now))
+            if not least <= now <= most or name not in measured:
+                measured = measured | {name: (min(least, now), max(most, now))}
+    return measured
 
 
 def _velocities(before: Position, after: Position, seconds: float) -> dict[str, float]:

@@ -77,6 +77,7 @@ class View:
     macros: Mapping[str, str] = field(default_factory=dict)
     endstops: Mapping[str, str] = field(default_factory=dict)
     limits: MotionLimits = NO_LIMITS  # as the machine told them first; a file sets others as it goes
+    measured: Mapping[str, tuple[float, float]] = field(default_factory=dict)  # of sensors: the least and the most, °C
     layers: tuple[int | None, int | None] = (None, None)  # in all, and the one now, as a client told
 
     @property
