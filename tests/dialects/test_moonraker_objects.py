@@ -287,7 +287,7 @@ async def test_a_query_names_objects_and_fields(one: Hosted, query: str, found: 
         ({"objects": 5}, "objects must be an object"),
         ({"objects": {"fan": 5}}, "of 'fan' a list of fields is wanted"),
         ({"objects": {"fan": [1]}}, "of 'fan' a list of fields is wanted"),
-        ({"objects": dict.fromkeys(map(str, range(1001)))}, "1001 objects; 1000 is the limit"),
+        ({"objects": dict.fromkeys(map(str, range(2001)))}, "2001 objects and fields of them; 2000 is the limit"),
     ],
 )
 async def test_what_is_no_selection_is_refused(one: Hosted, body: dict[str, Any], words: str) -> None:
