@@ -44,6 +44,7 @@ class CardRun(FileRun):
         self._stopped = 0  # times in a row that it said not to print
         self._in_machine = False  # the firmware may be printing
         self._quietly = False  # it paused or went on by itself
+        self._clock = clock
         self._heard_at = clock.monotonic()
 
     @staticmethod
@@ -126,7 +127,7 @@ class CardRun(FileRun):
                 if printing:
                     self._stopped = 0
                     self._is_of(size)
-                    self.file_bytes = byte
+                    self.accounts.file_bytes = byte
                 elif self.state is RunState.PRINTING:
                     self._hear_stopped()
             case SdPrintDone():
@@ -142,8 +143,8 @@ class CardRun(FileRun):
         self._stopped += 1
         if self._stopped >= STOPPED_AFTER and not self._done:
             self._break(
-                f"the printer prints from its card no more, since byte {self.file_bytes} of {self.order.size_bytes}, "
-                "and did not say that it is done"
+                f"the printer prints from its card no more, since byte {self.accounts.file_bytes} of "
+                f"{self.order.size_bytes}, and did not say that it is done"
             )
 
     def _is_of(self, size_bytes: int | None) -> None:
@@ -153,7 +154,7 @@ class CardRun(FileRun):
     def _finish(self) -> None:
         """The firmware has read the whole file; its last moves are still under way."""
         self._in_machine = False
-        self.file_bytes = self.order.size_bytes
+        self.accounts.file_bytes = self.order.size_bytes
         self._move(RunSignal.END_OF_FILE)
         self._script([b"M400"], self._moved_all)
 

@@ -12,7 +12,7 @@ from typing import Final, Protocol
 
 import serial
 
-from polyhost.core.errors import LinkLost, NotNow, PolyhostError
+from polyhost.core.errors import LinkLost, NotFound, NotNow, PolyhostError
 from polyhost.core.ports import Clock
 from polyhost.core.printer import Cause, PrinterSignal, PrinterState, advance_printer
 from polyhost.engine import messages
@@ -207,6 +207,16 @@ class Connection:
             raise
         self.port, self.baud, self.identity = path, baud, identity or self.identity
         return SerialPort(port)
+
+    def misbehave(self, fault: str, argument: float) -> None:
+        """Have a virtual printer show one of its faults; `NotNow` without one, `NotFound` for what is none."""
+        if not isinstance(self.link, SimulatedPort):
+            raise NotNow(f"{self._name} is no connected virtual printer")
+        try:
+            self.link.misbehave(simulator.Fault(fault), argument)
+        except ValueError:
+            known = ", ".join(known.value for known in simulator.Fault)
+            raise NotFound(f"no fault {fault}; there are {known}") from None
 
     async def _greet(self) -> bool:
         """Wait until the firmware answers, at the rate that is set or at one of `RATES`; False when the link closed."""

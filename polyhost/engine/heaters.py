@@ -1,14 +1,10 @@
-"""Who owns a heater: the off list, and when an engine sends it by itself (reliability, R9)."""
+"""Heaters: the off list, and whether what heats is known to be hot, on the disk too (reliability, R9)."""
 
 from collections.abc import Callable, Iterable, Mapping
-from typing import Final
 
-from polyhost.core.ports import Clock
 from polyhost.core.printer import Temperature
 from polyhost.engine.messages import MachineSettings
 from polyhost.gcode.modal import heating
-
-NOBODY_S: Final = 1800.0  # with no server for this long, whatever is idle or paused is switched off
 
 
 def off_list(machine: MachineSettings) -> tuple[bytes, ...]:
@@ -104,25 +100,3 @@ class Heat:
             self.hot = False
             return False
         return True
-
-
-class Watch:
-    """When somebody used the machine last; times on the monotonic clock."""
-
-    def __init__(self, clock: Clock) -> None:
-        self._clock = clock
-        self._used_at = clock.monotonic()
-
-    def used(self) -> None:
-        """Somebody uses it now."""
-        self._used_at = self._clock.monotonic()
-
-    def left_alone(self, now: float, idle_off_s: float, nobody_since: float | None) -> float:
-        """For how many seconds nobody used it, if that is long enough to switch off what is hot; else 0.
-
-        `idle_off_s` is what its owner allows, 0 without end; `nobody_since` when the last server went, None while one
-        is there.
-        """
-        unwatched_s = now - self._used_at
-        alone_s = 0.0 if nobody_since is None else now - max(nobody_since, self._used_at)
-        return unwatched_s if (idle_off_s and unwatched_s >= idle_off_s) or alone_s >= NOBODY_S else 0.0

@@ -1,8 +1,13 @@
-"""Where in the planned time of a file a byte of it lies."""
+"""Where in the layers and in the planned time of a file a byte of it lies."""
 
 import bisect
 
 from polyhost.core.file import LayerIndex
+
+
+def layer_at(layers: LayerIndex, file_bytes: int) -> int:
+    """The layer, counted from 1, that `file_bytes` have reached; 0 before the first."""
+    return bisect.bisect_right(layers.offsets, file_bytes - 1) if file_bytes else 0
 
 
 def time_at(layers: LayerIndex, file_bytes: int, size_bytes: int) -> float:

@@ -353,17 +353,17 @@ class Engine:
             case m.ForgetRun():
                 self._machine(request.printer).forget(request.run_id)
             case m.ReadCard():
-                return self._done(id, self._machine(request.printer).read_card(initialise=request.initialise))
+                return self._done(id, self._machine(request.printer).card_requests.read(initialise=request.initialise))
             case m.ReleaseCard():
-                return self._done(id, self._machine(request.printer).release_card())
+                return self._done(id, self._machine(request.printer).card_requests.release())
             case m.DeleteFromCard():
-                return self._done(id, self._machine(request.printer).delete_from_card(request.name))
+                return self._done(id, self._machine(request.printer).card_requests.delete(request.name))
             case m.SendToCard():
-                return self._done(id, self._machine(request.printer).send_to_card(request.order))
+                return self._done(id, self._machine(request.printer).card_requests.send(request.order))
             case m.StopTransfer():
-                self._machine(request.printer).stop_transfer()
+                self._machine(request.printer).card_requests.stop_transfer()
             case m.Misbehave():
-                self._machine(request.printer).misbehave(request.fault, request.argument)
+                self._machine(request.printer).connection.misbehave(request.fault, request.argument)
         return m.Done(id)
 
     def _welcome(self, server: Server, hello: m.Hello) -> m.Done:

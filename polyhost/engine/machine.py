@@ -1,6 +1,6 @@
 """One machine: its link, the conversation on it, its heaters and its run, brought together.
 
-What servers ask is here, what follows from a firmware's words, when heaters go off, and what the journal keeps.
+What servers ask is here, what follows from a firmware's words, and when heaters go off.
 """
 
 import asyncio
@@ -9,9 +9,6 @@ import logging
 from collections.abc import Callable, Sequence
 from typing import Final, Protocol
 
-import msgspec
-
-from polyhost.core.card import CardOrder
 from polyhost.core.errors import MachineFault, NoSpace, NotFound, NotNow
 from polyhost.core.events import (
     ConsoleLine,
@@ -27,13 +24,15 @@ from polyhost.core.ports import Clock, RunOrder
 from polyhost.core.printer import Cause, PrinterState
 from polyhost.engine import card_run, heaters
 from polyhost.engine.card import Card
+from polyhost.engine.card_requests import CardRequests
 from polyhost.engine.card_run import CardRun
 from polyhost.engine.connection import Connection
 from polyhost.engine.conversation import Conversation
 from polyhost.engine.faults import Faults
 from polyhost.engine.hooks import Hooks, steer
-from polyhost.engine.journal import Journal, Kept, PrinterRecord, Went
-from polyhost.engine.links import SimulatedPort
+from polyhost.engine.idle import Idle
+from polyhost.engine.journal import Journal, PrinterRecord
+from polyhost.engine.keeping import Keeping
 from polyhost.engine.messages import EndedRun, HeldPrinter, MachineSettings
 from polyhost.engine.news import News
 from polyhost.engine.past_runs import PastRuns
@@ -48,7 +47,6 @@ from polyhost.firmware.marlin.replies import (
     Reply,
     TemperaturesReported,
 )
-from polyhost.firmware.marlin.simulator import Fault
 
 log = logging.getLogger(__name__)
 
@@ -80,20 +78,21 @@ class Machine:
         self.changed = True
         self.news = News(self)
         self.run: FileRun | None = None
-        self._journal = journal
+        self.keeping = Keeping(self, journal)
         self._hub = hub
         self._clock = clock
-        self._heat = heaters.Heat(record.hot, lambda: self._keep(self._heat_written))
+        self._heat = heaters.Heat(record.hot, lambda: self.keeping.keep(self._heat_written))
         self.conversation = Conversation(self, self._heat, clock)
         self.connection = Connection(
             name, record.machine.link, self.conversation, self, clock, identity=record.identity
         )
         self.card = Card(self, self.conversation, clock, record.unfinished)
+        self.card_requests = CardRequests(self)
         self.offsets: dict[str, float] = {}
         self.hooks = Hooks(self, hub.event)
         self._sending = Sending(self, self._heat, journal)
         self._faults = Faults(self)
-        self._watch = heaters.Watch(clock)
+        self.idle = Idle(self, clock)
         self.past_runs = PastRuns(name, record, clock.now())
         if record.hot or (record.wanted and record.machine.autoconnect):
             self.connection.want()
@@ -108,25 +107,25 @@ class Machine:
         self.settings = settings
         if was_used != settings.handling.card and self.connection.state is PrinterState.READY:
             self.card.use(settings.handling.card)
-        self._keep()
+        self.keeping.keep()
 
     async def connect(self, port: str, baud: int) -> None:
-        self._no_run("connect anew")
-        self._watch.used()
+        self.check_no_run("connect anew")
+        self.idle.used()
         await self.connection.connect(port, baud)
-        self._keep()
+        self.keeping.keep()
 
     async def disconnect(self) -> None:
-        self._no_run("disconnect")
+        self.check_no_run("disconnect")
         await self._leave_cold()
-        self._no_run("disconnect")  # nobody began one meanwhile
+        self.check_no_run("disconnect")  # nobody began one meanwhile
         self.connection.disconnect()
-        self._keep()
+        self.keeping.keep()
 
     async def send(self, commands: Sequence[str], *, until_done: bool = False) -> tuple[str, ...]:
-        self._ready()
+        self.check_ready()
         self.card.check_free()
-        self._watch.used()
+        self.idle.used()
         return await self._sending.send(commands, until_done=until_done)
 
     def set_offsets(self, offsets: dict[str, float]) -> None:
@@ -147,87 +146,46 @@ class Machine:
         """Begin a run once the journal has it; the same run again changes nothing."""
         if order.run_id in self.past_runs or (self.run is not None and self.run.order.run_id == order.run_id):
             return
-        self._ready()
-        self._no_run("start another")
+        self.check_ready()
+        self.check_no_run("start another")
         kind = CardRun if order.on_card else FileRun
         run = self.run = kind(order, self.conversation, self, self._clock)
         if (past := self.past_runs.continued_by(order)) is not None:
             run.exclude(past.excluded, past.modal)
         self.past_runs.unfinished = None
-        self._watch.used()
-        written = asyncio.Event()
-        self._keep(written.set)
-        await written.wait()
-        if self._journal.failure:
+        self.idle.used()
+        await self.keeping.kept()
+        if self.keeping.failure:
             run.close()
             self.run = None
-            raise NoSpace(f"the run cannot be kept: {self._journal.failure}")
+            raise NoSpace(f"the run cannot be kept: {self.keeping.failure}")
         self.run_moved(run)
         if run.state is RunState.STARTING:
             log.info("%s: run %s of %s begins", self.name, order.run_id, order.name)
             run.begin()
             self.conversation.pump()
 
-    async def read_card(self, *, initialise: bool) -> None:
-        self._card_free("list its card")
-        await (self.card.initialise() if initialise else self.card.refresh())
-
-    async def release_card(self) -> None:
-        self._card_free("release its card")
-        await self.card.release()
-
-    async def delete_from_card(self, name: str) -> None:
-        self._card_free("delete from its card")
-        await self.card.delete(name)
-
-    async def send_to_card(self, order: CardOrder) -> None:
-        self._card_free("take a file")
-        if self._heat.hot:
-            raise NotNow(
-                f"{self.name} has heaters on, and nothing could switch them off while it takes a file for its card; "
-                "switch them off first"
-            )
-        self.card.begin(order)
-        self._watch.used()
-        written = asyncio.Event()
-        self._keep(written.set)
-        await written.wait()
-        self.card.open_file()
-
-    def stop_transfer(self) -> None:
-        self.card.cancel()
-        self._acted()
-
-    def _card_free(self, what: str) -> None:
-        self._ready()
-        if not self.settings.handling.card:
-            raise NotFound(f"{self.name}'s own card is not used")
-        self._no_run(what)
-        if self.card.prints_by_itself:
-            raise NotNow(f"{self.name} prints from its card by itself")
-
     def pause(self, run_id: str) -> None:
         self._active(run_id).pause()
-        self._acted()
+        self.acted()
 
     def resume(self, run_id: str) -> None:
         run = self._active(run_id)
-        self._ready()
+        self.check_ready()
         run.resume()
-        self._acted()
+        self.acted()
 
     def cancel(self, run_id: str) -> None:
         self._active(run_id).cancel()
-        self._acted()
+        self.acted()
 
     def exclude(self, run_id: str, objects: Sequence[NamedObject]) -> None:
         run = self._active(run_id)
         if run.order.on_card:
             raise NotNow(f"{self.name} prints from its own card: nothing of the file can be left out")
         run.exclude(objects)
-        self.changed = True
-        self._keep()
-        self._acted()
+        self._changed_much()
+        self.acted()
 
     def give_layers(self, run_id: str, layers: LayerIndex) -> None:
         self._active(run_id).layers = layers
@@ -235,13 +193,13 @@ class Machine:
 
     def forget(self, run_id: str) -> None:
         if self.past_runs.forget(run_id):
-            self._keep()
+            self.keeping.keep()
 
     async def release(self) -> None:
         """`NotNow` while a run is on."""
-        self._no_run("be removed")
+        self.check_no_run("be removed")
         await self._leave_cold()
-        self._no_run("be removed")
+        self.check_no_run("be removed")
         self.connection.disconnect()
 
     async def _leave_cold(self) -> None:
@@ -254,16 +212,6 @@ class Machine:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(LEAVE_S):
                     await off.wait()
-
-    def misbehave(self, fault: str, argument: float) -> None:
-        link = self.connection.link
-        if not isinstance(link, SimulatedPort):
-            raise NotNow(f"{self.name} is no connected virtual printer")
-        try:
-            link.misbehave(Fault(fault), argument)
-        except ValueError:
-            known = ", ".join(known.value for known in Fault)
-            raise NotFound(f"no fault {fault}; there are {known}") from None
 
     @property
     def running(self) -> bool:
@@ -296,16 +244,16 @@ class Machine:
         elif self._reachably_hot:
             self.switch_off()
 
-    def _acted(self) -> None:
-        self._watch.used()
+    def acted(self) -> None:
+        self.idle.used()
         self.conversation.pump()
 
-    def _ready(self) -> None:
+    def check_ready(self) -> None:
         if self.connection.state is not PrinterState.READY:
             why = f" ({self.connection.fault})" if self.connection.fault else ""
             raise NotNow(f"{self.name} is {self.connection.state.value}{why}; connect it first")
 
-    def _no_run(self, what: str) -> None:
+    def check_no_run(self, what: str) -> None:
         if self.run is not None and self.running:
             raise NotNow(f"{self.name} cannot {what} while its run is {self.run.state.value}")
         self.card.check_free()
@@ -356,7 +304,7 @@ class Machine:
             case TemperaturesReported():
                 quiet = not self.running and self.conversation.session.idle
                 if self._heat.reported(self.conversation.picture.heaters, quiet=quiet):
-                    self._cooled()
+                    self._changed_much()
             case HostAction(action, text):
                 self._hub.event(HostActionRequested(self.name, action, text))
                 self._act_for_firmware(action)
@@ -403,8 +351,8 @@ class Machine:
         connection = self.connection
         self._hub.event(PrinterStateChanged(self.name, connection.state, connection.fault, connection.cause))
         if connection.state is PrinterState.READY:
-            self._watch.used()
-            self._keep()
+            self.idle.used()
+            self.keeping.keep()
 
     def stop_for(self, reason: str, cause: Cause) -> None:
         """The firmware does nothing any more: the conversation is over, and the off list is for one that still acts."""
@@ -419,7 +367,7 @@ class Machine:
         self.connection.faulted(reason, cause)
         if self.run is not None and self.running:
             self.run.fail(reason)
-        self._keep()
+        self.keeping.keep()
 
     def break_run(self, reason: str) -> None:
         """Fail the run, if one is on, and make the machine safe: heaters off, then the script."""
@@ -438,7 +386,7 @@ class Machine:
         self._hub.event(event)
 
     def transfer_changed(self) -> None:
-        self._keep()
+        self.keeping.keep()
 
     # --- what the run asks
 
@@ -449,7 +397,7 @@ class Machine:
         def off() -> None:
             printing = self.run is not None and self.run.state is RunState.PRINTING
             if not printing and acknowledged():
-                self._cooled()
+                self._changed_much()
             if then is not None:
                 then()
 
@@ -462,14 +410,14 @@ class Machine:
     def run_moved(self, run: FileRun) -> None:
         self.changed = True
         if run.active:
-            self._keep()
+            self.keeping.keep()
             position = run.position if run.state is RunState.PAUSED else None
             self._hub.event(RunStateChanged(self.name, run.order.run_id, run.state, position=position))
             return
         ended = self.past_runs.add(run)
         why = f": {ended.reason}" if ended.reason else ""
         log.info("%s: run %s of %s %s%s", self.name, ended.run_id, run.order.name, ended.state.value, why)
-        self._keep(lambda: self._tell_end(run, ended))
+        self.keeping.keep(lambda: self._tell_end(run, ended))
 
     def _tell_end(self, run: FileRun, ended: EndedRun) -> None:
         """The end is on the disk: others may know."""
@@ -481,73 +429,22 @@ class Machine:
     # --- heat
 
     def _heat_written(self) -> None:
-        if not self._heat.written(done=not self._journal.failure):
-            reason = f"nothing is heated while the journal cannot be written: {self._journal.failure}"
+        if not self._heat.written(done=not self.keeping.failure):
+            reason = f"nothing is heated while the journal cannot be written: {self.keeping.failure}"
             self.conversation.drop_held(NoSpace(reason))
             self._hub.event(FirmwareSpoke(self.name, reason))
             self.break_run(reason)
         self.conversation.say_held()
 
-    def _cooled(self) -> None:
+    def _changed_much(self) -> None:
         self.changed = True
-        self._keep()
-
-    def cool_if_idle(self, now: float) -> None:
-        """Switch off what nobody watches: idle or paused, hot, and no person for the time that the settings allow."""
-        run = self.run
-        paused = run is not None and run.state is RunState.PAUSED
-        if not self._heat.hot or (self.running and not paused) or self.connection.state is not PrinterState.READY:
-            return
-        if self.card.prints_by_itself:
-            self._watch.used()  # there is somebody at the machine
-            return
-        unwatched_s = self._watch.left_alone(now, self.settings.idle_off_s, self._hub.nobody_since)
-        if unwatched_s:
-            log.info("%s: heaters off, nobody used the printer for %d min", self.name, unwatched_s / 60)
-            if run is not None and paused and not run.cooled:
-                run.cooled = self.conversation.picture.targets
-            self._watch.used()
-            self.switch_off()
-
-    # --- accounts
+        self.keeping.keep()
 
     def every_second(self, now: float) -> None:
         """Tell the journal how far the run is, and cool what nobody watches."""
-        self.cool_if_idle(now)
+        self.idle.cool(now, self._hub.nobody_since)
         if self.connection.state is PrinterState.READY and self.settings.handling.card:
             self.card.every_second(now, look=self._heat.hot and not self.running)
         if isinstance(self.run, CardRun):
             self.run.every_second(now)
-        if self._journal.failure:
-            self._keep()  # the disk may take it by now
-        run = self.run
-        if run is not None and run.active:
-            now_at = run.progress()
-            self._journal.write(
-                Went(
-                    self.name,
-                    elapsed_s=now_at.elapsed_s,
-                    printing_s=now_at.printing_s,
-                    file_bytes=now_at.file_bytes,
-                    lines=now_at.lines,
-                    modal=self.conversation.picture.modal.copy(),
-                )
-            )
-
-    def _keep(self, then: Callable[[], None] | None = None) -> None:
-        run = self.run
-        self._journal.write(
-            Kept(
-                self.name,
-                PrinterRecord(
-                    machine=msgspec.structs.replace(self.settings, link=self.connection.settings),
-                    wanted=self.connection.wanted,
-                    hot=self._heat.hot,
-                    identity=self.connection.identity,
-                    run=run.record() if run is not None and run.active else self.past_runs.unfinished,
-                    ended=self.past_runs.ended,
-                    unfinished=self.card.unfinished,
-                ),
-            ),
-            then,
-        )
+        self.keeping.every_second()

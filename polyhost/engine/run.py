@@ -2,53 +2,40 @@
 
 The run reads its file in batches, keeps only the lines that the machine has not acknowledged, and moves along
 `core.job.RUN`.  It holds no port: it speaks through a `Conversation`, and what happens to the machine is its
-`Holder`'s.  Host behaviour after OctoPrint's, section 7 of
-its specification: comments and blanks never reach the wire; M0, M1 and M25 pause and are not sent.
+`Holder`'s.
 """
 
 import asyncio
-import bisect
-import os
-import re
 from collections.abc import Callable, Sequence
 from typing import BinaryIO, Final, Protocol
 
 import msgspec
 
-from polyhost.core.errors import Malformed, NotFound, NotNow
+from polyhost.core.errors import Malformed
 from polyhost.core.file import NamedObject
 from polyhost.core.handling import ScriptName
 from polyhost.core.job import ENDED, RunProgress, RunSignal, RunState, advance
 from polyhost.core.placeholders import Values
 from polyhost.core.ports import Clock, RunOrder
 from polyhost.core.printer import ToolPosition
+from polyhost.engine.accounts import Accounts
+from polyhost.engine.batches import BREAKS, Batches, opened
 from polyhost.engine.conversation import Conversation
 from polyhost.engine.heaters import heat_list
 from polyhost.engine.hooks import Hooks
 from polyhost.engine.intake import Intake
 from polyhost.engine.journal import RunRecord
-from polyhost.engine.layer_times import time_at
+from polyhost.engine.layer_times import layer_at, time_at
 from polyhost.engine.messages import EndedRun
 from polyhost.engine.points import again, both, position_in, values_at
 from polyhost.engine.skipping import Skipping
 from polyhost.firmware.marlin.session import BACKLOG_LINES, Lane, Session
 from polyhost.gcode.modal import ModalState
-from polyhost.gcode.reader import LineReader
 
 _REFILL: Final = 32  # lines worth a batch: a batch costs as much as the lines in it
-_BATCH: Final = 256  # lines
 _SKIPS: Final = 40  # batches that are looked at in a row when nothing of them is sent
 _BACKLOG: Final = 64  # lines held ready while objects are left out, so that the next is left out soon
 _SETTLE: Final = 512  # acknowledged lines kept before they are accounted for
-_STOPS: Final = re.compile(
-    rb"^(?:(?:N\d+\s*)?M0*(0|1|25|28|112)(?![\d.])|@(pause|cancel|abort)(?!\w))", re.IGNORECASE | re.MULTILINE
-)
-_BREAKS: Final = {
-    b"112": "the file asks for an emergency stop (M112); it was not sent",
-    # What follows would go into a file of the card, the off list too.
-    b"28": "the file asks the printer to write to its card (M28); it was not sent",
-}
-_NO_GCODE: Final = re.compile(rb"[\x00-\x08\x0b-\x1f\x7f]")
 
 
 class Holder(Protocol):
@@ -76,31 +63,20 @@ class FileRun:
         self.state = RunState.STARTING
         self.reason = ""
         self.shown_state = RunState.STARTING  # what others may be told: an end only once it is on the disk
-        self.file_bytes = order.start_byte
-        self.lines = 0
+        self.accounts = Accounts(clock, order.start_byte)
         self._conversation = conversation
         self._holder = holder
-        self._clock = clock
-        self._file = self._opened(order)
-        self._reader = LineReader(self._file, start=order.start_byte)
+        intake = Intake(holder.hooks, conversation.picture.modal.tool)
+        self._batches = Batches(order, self._opened(order), intake)
         # Lines read and not yet acknowledged, with the byte behind each; `_base` is the number of the first.
         self._lines: list[bytes] = []
         self._ends: list[int] = []
         self._base = 0
         self._fed = 0
-        self._pushed = 0.0  # filament that the machine had moved when the run began
-        self._filament_mm = 0.0
-        self._extruding_from: float | None = None  # `printing_s` when filament was pushed first
         self._skipping: Skipping | None = None
         self._through = 0  # lines so far that `_skipping` has judged
-        self._intake = Intake(holder.hooks, conversation.picture.modal.tool)
-        self._read_to = order.start_byte
-        self._rest: tuple[Sequence[bytes], Sequence[int]] = ([], [])  # of a batch, behind a line that stops the run
-        self._stop: bytes | None = None  # the command that stands behind the lines read: M's number, @'s word
         self._barrier: object | None = None  # asks the session when all lines read are with the firmware
         self._passed = False
-        self._whole = False  # the reader has given everything
-        self._empty = order.start_byte == 0  # no command was read yet
         self._broken = False  # nothing more is fed, the holder is about to fail the run
         self._awaited: Callable[[], None] | None = None
         self._point: Values = {}
@@ -109,26 +85,10 @@ class FileRun:
         self._modal = ModalState()  # at the pause
         self._said_at_pause = 0
         self.cooled: dict[str, float] = {}  # targets that idle cooling switched off
-        self._started_at = clock.now()
-        self._began = clock.monotonic()
-        self._paused_at: float | None = None
-        self._paused_s = 0.0
-        self._ended_at: float | None = None
-        self._ended_mono: float | None = None
 
     @staticmethod
     def _opened(order: RunOrder) -> BinaryIO:
-        try:
-            file = open(order.file, "rb", buffering=0)  # noqa: SIM115 - closed when the run ends
-        except FileNotFoundError:
-            raise NotFound(f"no file {order.name} ({order.file})") from None
-        except OSError as error:
-            raise NotNow(f"{order.name} cannot be read: {error.strerror}") from error
-        size = os.fstat(file.fileno()).st_size
-        if size != order.size_bytes:
-            file.close()
-            raise NotNow(f"{order.name} has {size} bytes on the disk instead of {order.size_bytes}; upload it again")
-        return file
+        return opened(order)
 
     @property
     def active(self) -> bool:
@@ -136,7 +96,7 @@ class FileRun:
 
     def close(self) -> None:
         """Let go of the file."""
-        self._file.close()
+        self._batches.close()
 
     # --- what a person or the firmware asks
 
@@ -148,7 +108,7 @@ class FileRun:
 
     def _started(self) -> None:
         self._move(RunSignal.STARTED)
-        self._pushed = self._conversation.picture.modal.pushed
+        self.accounts.file_begins(self._conversation.picture.modal.pushed)
         if self._skipping is not None:
             self._skipping.begin(self._conversation.picture.modal.copy())
         self.feed()
@@ -181,7 +141,7 @@ class FileRun:
         self._say(ScriptName.AFTER_PAUSE, self.order.scripts.after_pause, self._paused)
 
     def _paused(self) -> None:
-        self._paused_at = self._clock.monotonic()
+        self.accounts.pause()
         self._said_at_pause = self._conversation.said
         self._move(RunSignal.PAUSE_DONE)
 
@@ -193,9 +153,7 @@ class FileRun:
             self._finding_position = False
             self._script(self._to_go_on(touched=False), self._resumed)
             return
-        if self._paused_at is not None:
-            self._paused_s += self._clock.monotonic() - self._paused_at
-            self._paused_at = None
+        self.accounts.resume()
         lines = list(heat_list(self.cooled, self._modal.tool))
         self.cooled = {}
         script = (
@@ -268,7 +226,7 @@ class FileRun:
                 halted = self.state in (RunState.PAUSING, RunState.PAUSED, RunState.RESUMING)
                 modal = self._modal if halted else self._fed_modal()
             fed = self._fed - self._base
-            self._skipping = Skipping(modal.copy(), self._ends[fed - 1] if fed else self.file_bytes)
+            self._skipping = Skipping(modal.copy(), self._ends[fed - 1] if fed else self.accounts.file_bytes)
             self._through = self._fed
         self._skipping.exclude(objects)
 
@@ -290,7 +248,7 @@ class FileRun:
             return
         session = self._conversation.session
         room = session.room()
-        if room < _REFILL and not self._whole and self._stop is None:
+        if room < _REFILL and not self._batches.over:
             return
         if session.file_lines_acknowledged - self._base >= _SETTLE:
             self.settle()
@@ -299,7 +257,7 @@ class FileRun:
             if lines and self._conversation.ready_to_send(lines):
                 session.queue(lines, Lane.FILE)
                 self._fed += len(lines)
-        if self._whole or self._stop is not None:
+        if self._batches.over:
             self._at_end(session, session.file_lines_acknowledged)
 
     def _break(self, reason: str) -> None:
@@ -309,16 +267,18 @@ class FileRun:
     def _next(self, room: int) -> list[bytes]:
         """At most `room` lines to send after those already sent; none at the end and before a stop."""
         while room > 0 and self._fed - self._base >= len(self._lines):
-            if self._stop is not None or self._whole:
+            if self._batches.over:
                 return []
             try:
-                self._read()
+                lines, ends = self._batches.read()
             except Malformed as error:
                 self._break(str(error))
                 return []
             except OSError as error:
                 self._break(f"{self.order.name} cannot be read: {error.strerror}")
                 return []
+            self._lines += lines
+            self._ends += ends
         first = self._fed - self._base
         return self._lines[first : first + max(0, room)]
 
@@ -339,37 +299,6 @@ class FileRun:
         asyncio.get_running_loop().call_soon(self._conversation.pump)  # after whoever else waits for the loop
         return []
 
-    def _read(self) -> None:
-        lines, ends = self._rest
-        if lines:
-            self._rest = ([], [])
-        else:
-            lines, ends = self._reader.read(_BATCH)
-            if not lines:
-                self._whole = True
-                if self._empty:
-                    raise Malformed(f"{self.order.name} holds no command: there is nothing to print")
-                return
-            self._empty = False
-        text = b"\n".join(lines)
-        if _NO_GCODE.search(text):
-            raise Malformed(
-                f"{self.order.name} holds bytes that no G-code has, near byte {ends[0]}: is it a G-code file?"
-            )
-        behind = ends[-1]
-        found = _STOPS.search(text)
-        if found is not None:
-            index = text.count(b"\n", 0, found.start())
-            self._rest = (lines[index + 1 :], ends[index + 1 :])
-            self._stop = (found[1] or found[2]).lower()
-            text = text[: found.start()]
-            behind = ends[index]
-            lines, ends = lines[:index], ends[:index]
-        start, self._read_to = self._read_to, behind
-        lines, ends = self._intake.taken(lines, ends, start, text)
-        self._lines += lines
-        self._ends += ends
-
     def _at_end(self, session: Session, acknowledged: int) -> None:
         """Everything there is to send was read: act on what stands behind it, once the firmware has all of it."""
         if self._fed < self._base + len(self._lines):
@@ -377,15 +306,16 @@ class FileRun:
         if self._barrier is None:
             barrier = self._barrier = object()
             session.queue([], Lane.FILE, lambda: self._pass(barrier))
-        if self._stop is None and self.state is RunState.PRINTING and self._fed - acknowledged <= session.in_flight:
+        stop = self._batches.stop
+        if stop is None and self.state is RunState.PRINTING and self._fed - acknowledged <= session.in_flight:
             self._move(RunSignal.END_OF_FILE)
         if not self._passed:
             return
-        if self._stop is not None:
-            self._act_on_stop(self._stop)
+        if stop is not None:
+            self._act_on_stop(stop)
         elif self.state is RunState.FINISHING and self._awaited is None:
             self.settle()
-            self.file_bytes = self.order.size_bytes
+            self.accounts.file_bytes = self.order.size_bytes
             self._say(ScriptName.AFTER_DONE, self.order.scripts.after_done, self._finished)
 
     def _pass(self, barrier: object) -> None:
@@ -393,11 +323,11 @@ class FileRun:
         self._passed = self._passed or barrier is self._barrier
 
     def _act_on_stop(self, command: bytes) -> None:
-        self._stop = self._barrier = None
+        self._batches.stop = self._barrier = None
         self._passed = False
         self.settle()
-        if command in _BREAKS:
-            self._break(_BREAKS[command])
+        if command in BREAKS:
+            self._break(BREAKS[command])
         elif command in {b"cancel", b"abort"}:
             self.cancel()
         else:
@@ -422,11 +352,7 @@ class FileRun:
             return
         modal = self._conversation.picture.modal
         modal.advance(self._lines[:count])
-        self._filament_mm = modal.pushed - self._pushed
-        if self._extruding_from is None and self._filament_mm > 0.0:
-            self._extruding_from = self.printing_s
-        self.file_bytes = self._ends[count - 1]
-        self.lines += count
+        self.accounts.add(count, self._ends[count - 1], modal.pushed)
         self._base += count
         del self._lines[:count]
         del self._ends[:count]
@@ -437,68 +363,55 @@ class FileRun:
 
     def progress(self) -> RunProgress:
         self.settle()
-        layers = self.layers
+        accounts, layers = self.accounts, self.layers
         layer, file_time_s = 0, None
         if layers is not None and layers.offsets:
-            layer = bisect.bisect_right(layers.offsets, max(0, self.file_bytes - 1)) if self.file_bytes else 0
-            file_time_s = time_at(layers, self.file_bytes, self.order.size_bytes)
+            layer = layer_at(layers, accounts.file_bytes)
+            file_time_s = time_at(layers, accounts.file_bytes, self.order.size_bytes)
         return RunProgress(
             run_id=self.order.run_id,
             state=self.shown_state,
-            file_bytes=self.file_bytes,
+            file_bytes=accounts.file_bytes,
             size_bytes=self.order.size_bytes,
-            lines=self.lines,
+            lines=accounts.lines,
             layer=layer,
             layers=len(layers.offsets) if layers is not None else 0,
-            elapsed_s=self.elapsed_s,
-            printing_s=self.printing_s,
+            elapsed_s=accounts.elapsed_s,
+            printing_s=accounts.printing_s,
             file_time_s=file_time_s,
             reason=self.reason,
-            filament_mm=self._filament_mm,
-            extruding_s=self.extruding_s,
+            filament_mm=accounts.filament_mm,
+            extruding_s=accounts.extruding_s,
             excluded=() if self._skipping is None else self._skipping.names,
         )
 
-    @property
-    def elapsed_s(self) -> float:
-        return (self._clock.monotonic() if self._ended_mono is None else self._ended_mono) - self._began
-
-    @property
-    def printing_s(self) -> float:
-        paused = 0.0
-        if self._paused_at is not None:
-            paused = (self._clock.monotonic() if self._ended_mono is None else self._ended_mono) - self._paused_at
-        return max(0.0, self.elapsed_s - self._paused_s - paused)
-
-    @property
-    def extruding_s(self) -> float | None:
-        return None if self._extruding_from is None else max(0.0, self.printing_s - self._extruding_from)
-
     def record(self) -> RunRecord:
+        accounts = self.accounts
         return RunRecord(
             order=self.order,
             state=self.state,
-            started_at=self._started_at,
-            elapsed_s=self.elapsed_s,
-            printing_s=self.printing_s,
-            file_bytes=self.file_bytes,
-            lines=self.lines,
+            started_at=accounts.started_at,
+            elapsed_s=accounts.elapsed_s,
+            printing_s=accounts.printing_s,
+            file_bytes=accounts.file_bytes,
+            lines=accounts.lines,
             modal=self._conversation.picture.modal.copy(),
             excluded=self.excluded,
         )
 
     def ended(self) -> EndedRun:
+        accounts = self.accounts
         return EndedRun(
             run_id=self.order.run_id,
             state=self.state,
             reason=self.reason,
-            ended_at=self._ended_at or 0.0,
-            elapsed_s=self.elapsed_s,
-            printing_s=self.printing_s,
-            file_bytes=self.file_bytes,
+            ended_at=accounts.ended_at or 0.0,
+            elapsed_s=accounts.elapsed_s,
+            printing_s=accounts.printing_s,
+            file_bytes=accounts.file_bytes,
             position=self.position,
-            filament_mm=self._filament_mm,
-            extruding_s=self.extruding_s,
+            filament_mm=accounts.filament_mm,
+            extruding_s=accounts.extruding_s,
         )
 
     # --- moving along the table
@@ -531,8 +444,7 @@ class FileRun:
     def _end(self, signal: RunSignal) -> None:
         self.settle()
         self._awaited = None
-        self._ended_at = self._clock.now()
-        self._ended_mono = self._clock.monotonic()
+        self.accounts.end()
         self.close()
-        self._lines, self._ends, self._rest = [], [], ([], [])
+        self._lines, self._ends = [], []
         self._move(signal)

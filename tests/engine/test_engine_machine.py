@@ -11,9 +11,10 @@ from polyhost.core.errors import LinkLost, NoSpace
 from polyhost.core.events import CommandSuppressed
 from polyhost.core.handling import Handling
 from polyhost.core.job import RunState
+from polyhost.core.ports import Scripts
 from polyhost.core.printer import PrinterProfile, PrinterState
 from polyhost.engine import conversation
-from polyhost.engine.heaters import NOBODY_S
+from polyhost.engine.idle import NOBODY_S
 from polyhost.engine.journal import Entry, Journal, Kept, PrinterRecord
 from polyhost.engine.links import SimulatedPort
 from polyhost.engine.machine import Machine
@@ -258,6 +259,32 @@ async def test_a_cooled_pause_heats_again_before_it_goes_on(tmp_path: Path) -> N
         assert after == ["M140 S60", "M104 T0 S200", "M190 S60", "M109 T0 S200", *after_pause, *commands[5:]]
 
 
+async def test_a_pause_that_asks_for_no_position_knows_of_the_lines_still_on_the_wire(tmp_path: Path) -> None:
+    commands = ["G28", *moves(400, length_mm=5)]  # more than the planner takes: `ok`s wait for room in it
+    async with staged(speed=5, handling=Handling(position_on_pause=False)) as stage:
+        order = order_of(tmp_path, commands, scripts=Scripts(after_pause=("M117 paused",)))
+        starting = asyncio.create_task(stage.machine.start(order))
+        await stage.until(lambda: stage.journal.asked)
+        stage.journal.answer()
+        await starting
+        run, session = stage.machine.run, stage.machine.conversation.session
+        assert run is not None
+        await stage.until(lambda: len(stage.executed) > 40 and session.in_flight)
+        known_mm = stage.machine.conversation.picture.modal.e
+        stage.machine.pause("run-1")
+        assert session.in_flight
+        await stage.until(lambda: run.state is RunState.PAUSED)
+        drawn = [line for line in stage.executed[: stage.executed.index("M117 paused")] if line.startswith("G1")]
+        last_mm = float(drawn[-1].partition(" E")[2].split()[0])
+        assert last_mm > known_mm + 0.005
+        await stage.machine.send(["G91", "G1 E-1", "M117 mine"])
+        await stage.until(lambda: "M117 mine" in stage.executed)
+        stage.machine.resume("run-1")
+        await stage.until(lambda: run.state is RunState.PRINTING)
+        told = stage.executed[stage.executed.index("M117 mine") + 1 :]
+        assert f"G92 E{last_mm:.5f}" in told
+
+
 async def test_a_running_print_is_never_cooled_for_being_left_alone(tmp_path: Path) -> None:
     async with staged() as stage:
         starting = asyncio.create_task(stage.machine.start(order_of(tmp_path, ["M104 S200", *moves(100_000)])))
@@ -270,7 +297,7 @@ async def test_a_running_print_is_never_cooled_for_being_left_alone(tmp_path: Pa
         await stage.until(lambda: run.state is RunState.PRINTING)
         stage.hub.nobody_since = stage.clock.monotonic()
         stage.clock.ahead_s += 40
-        stage.machine.cool_if_idle(stage.clock.monotonic() + 100_000)
+        stage.machine.idle.cool(stage.clock.monotonic() + 100_000, stage.hub.nobody_since)
         await turns(stage)
         assert "M104 S0" not in stage.executed
 
@@ -316,14 +343,14 @@ async def test_a_print_that_was_started_at_the_machines_display_is_not_cooled() 
         stage.journal.answer()
         machine.every_second(stage.clock.monotonic())
         await stage.until(lambda: machine.card.prints_by_itself)
-        machine.cool_if_idle(stage.clock.monotonic() + 100_000)
+        machine.idle.cool(stage.clock.monotonic() + 100_000, stage.hub.nobody_since)
         await turns(stage)
         assert stage.targets["tool0"] == 200
         card.printing = False
         machine.every_second(stage.clock.monotonic() + 20)
         await stage.until(lambda: not machine.card.prints_by_itself)
         assert stage.targets["tool0"] == 200  # there was somebody a moment ago
-        machine.cool_if_idle(stage.clock.monotonic() + 100_000)
+        machine.idle.cool(stage.clock.monotonic() + 100_000, stage.hub.nobody_since)
         await stage.until(lambda: stage.targets["tool0"] == 0)
 
 
