@@ -261,7 +261,7 @@ async def test_a_cooled_pause_heats_again_before_it_goes_on(tmp_path: Path) -> N
 
 async def test_a_pause_that_asks_for_no_position_knows_of_the_lines_still_on_the_wire(tmp_path: Path) -> None:
     commands = ["G28", *moves(400, length_mm=5)]  # more than the planner takes: `ok`s wait for room in it
-    async with staged(speed=5, handling=Handling(position_on_pause=False)) as stage:
+    async with staged(speed=20, handling=Handling(position_on_pause=False)) as stage:
         order = order_of(tmp_path, commands, scripts=Scripts(after_pause=("M117 paused",)))
         starting = asyncio.create_task(stage.machine.start(order))
         await stage.until(lambda: stage.journal.asked)
@@ -269,7 +269,7 @@ async def test_a_pause_that_asks_for_no_position_knows_of_the_lines_still_on_the
         await starting
         run, session = stage.machine.run, stage.machine.conversation.session
         assert run is not None
-        await stage.until(lambda: len(stage.executed) > 40 and session.in_flight)
+        await stage.until(lambda: len(stage.executed) > 20 and session.in_flight)
         known_mm = stage.machine.conversation.picture.modal.e
         stage.machine.pause("run-1")
         assert session.in_flight
