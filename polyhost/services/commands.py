@@ -49,7 +49,7 @@ def writes_to_card(command: str) -> bool:
 
 
 def is_emergency_stop(command: str) -> bool:
-    return re.match(r"M112(?!\d)", command, re.IGNORECASE) is not None
+    return re.match(r"M\s*0*112(?!\d)", command, re.IGNORECASE) is not None
 
 
 def jog(profile: PrinterProfile, moves: Mapping[str, float], absolute: bool, feedrate_mm_s: float | None) -> list[str]:

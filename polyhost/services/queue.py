@@ -285,7 +285,7 @@ class Queues:
             self._show(slug, line, left, "loaded")
 
     async def _follow(self, path: str, to: str) -> None:
-        for slug, line in self._lines.items():
+        for slug, line in list(self._lines.items()):  # looking at another printer's queue makes it one
             async with line.changing:
                 if any(one.path == path for job in line.queue.jobs for one in job.sets):
                     moved = tuple(_moved(job, {path: to}) for job in line.queue.jobs)

@@ -57,11 +57,12 @@ class Slow:
 STOPS = [
     asked("printer.emergency_stop", "stop"),
     asked("printer.gcode.script", "stop", script="M112"),
+    asked("printer.gcode.script", "stop", script="G28\n m 0112 ; now"),
     [asked("printer.gcode.script", "slow", script="G4 S60"), asked("printer.emergency_stop", "stop")],
 ]
 
 
-@pytest.mark.parametrize("stop", STOPS, ids=["its method", "M112", "behind a script of its batch"])
+@pytest.mark.parametrize("stop", STOPS, ids=["its method", "M112", "written otherwise", "behind a script of its batch"])
 async def test_an_emergency_stop_waits_for_no_script(one: Hosted, monkeypatch: pytest.MonkeyPatch, stop: Any) -> None:
     """Also where a connection has as many requests under way as it may have."""
     slow = Slow(one, monkeypatch)

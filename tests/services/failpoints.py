@@ -5,10 +5,12 @@ and another opens what it left.  Prints a line for each finding that should not 
 """
 
 import asyncio
+import contextlib
 import json
 import logging
 import os
 import signal
+import sqlite3
 import sys
 import tempfile
 from collections.abc import Awaitable, Callable
@@ -38,6 +40,8 @@ SCENARIOS: Final[dict[str, Scenario]] = {
     "queue": lambda w: w.queue.add(w.printers.default(), ["a.gcode", "f/x.gcode"], OPERATOR, replace=True),
     "start a queue": lambda w: start_queue(w),
     "delete from the history": lambda w: w.runs.past.delete_all(w.printers.default(), OPERATOR),
+    "post to the database": lambda w: w.host.namespaces.put(w.printers.default(), "s", "k.l", [1], OPERATOR),
+    "restore the database": lambda w: w.host.namespaces.restore(w.printers.default(), "kept.db", ADMIN),
     "add a user": lambda w: w.accounts.add_user("oz", Role.OPERATOR, "battery staple", ADMIN),
     "remove a user": lambda w: w.accounts.remove_user("eve", ADMIN),
 }
@@ -51,6 +55,11 @@ async def prepare(world: World) -> None:
     await world.accounts.first_administrator("ada", "correct horse")
     await world.accounts.add_user("eve", Role.VIEWER, "battery staple", ADMIN)
     await world.accounts.add_key("eve", None, "", (), None, ADMIN)
+    p, spaces = world.printers.default(), world.host.namespaces
+    await spaces.put(p, "s", "k.m", "before", OPERATOR)
+    await spaces.back_up(p, "kept.db", ADMIN)
+    await spaces.put(p, "s", "k.m", "after", OPERATOR)
+    await spaces.put(p, "t", "k", 5, OPERATOR)
 
 
 async def prepare_end(world: World) -> None:
@@ -98,7 +107,14 @@ def state_of(world: World) -> Any:
         [job.path for queue in world.records.load_queues() for job in queue.jobs],
         [user.name for user in world.accounts.users(ADMIN)],
         [key.user for key in world.accounts.keys(ADMIN)],
+        _kept_for_programs(world),
     ]
+
+
+def _kept_for_programs(world: World) -> Any:
+    with contextlib.closing(sqlite3.connect(world.data / "polyhost.db")) as database:
+        asked = "SELECT namespace, key, CAST(value AS TEXT) FROM namespaces ORDER BY 1, 2"
+        return [list(row) for row in database.execute(asked)]
 
 
 def _folders(folder: Any) -> Any:

@@ -15,6 +15,8 @@ from pathlib import Path
 
 import pytest
 
+from polyhost.core.errors import NotFound
+from polyhost.core.ports import Page
 from tests.services import failpoints
 from tests.services.world import ADMIN, World, living, until
 from tests.soak import SOAK
@@ -40,11 +42,15 @@ async def mixed_load(data: Path, seed: int) -> None:
         print(json.dumps(["ready"]), flush=True)
         while True:
             path, to = (f"{dice.choice('ab')}/{dice.choice('xyz')}.gcode" for _ in range(2))
-            wish = dice.choice(["upload", "upload", "delete", "move", "queue", "queue", "unqueue"])
+            wishes = ["upload", "upload", "delete", "move", "queue", "queue", "unqueue", "note", "note"]
+            wish = dice.choice([*wishes, "print", "print", "forget"])
+            run = world.runs.current(world.printers.default())
+            if run is not None and (run.path in {path, to} or wish in {"print", "forget"}):
+                continue  # one that was going on when the server before this was killed
             content = dice.randbytes(dice.choice([10, 2_000_000])) if wish == "upload" else b""
             if wish == "queue" and len(world.queue.of(world.printers.default()).jobs) > 9:
                 continue
-            if wish not in {"upload", "unqueue"} and (path not in known or to in known):
+            if wish not in {"upload", "unqueue", "note", "forget"} and (path not in known or to in known):
                 continue
             wanted = [wish, path, hashlib.sha256(content).hexdigest() if wish == "upload" else to]
             print(json.dumps(["asked", *wanted]), flush=True)
@@ -64,10 +70,27 @@ async def mixed_load(data: Path, seed: int) -> None:
                     await world.queue.add(world.printers.default(), [path], ADMIN)
                 case "unqueue":
                     await world.queue.remove(world.printers.default(), None, ADMIN)
+                case "note":
+                    await world.host.namespaces.put(world.printers.default(), SPACE, path.split("/"), to, ADMIN)
+                case "print":
+                    await world.runs.start(world.printers.default(), path, ADMIN)
+                    await failpoints.end(world)
+                case "forget":
+                    await world.runs.past.delete_all(world.printers.default(), ADMIN)
             print(json.dumps(["done", *wanted]), flush=True)
 
 
 QUEUED = "how many are queued"
+PRINTED = "how many are in the history"
+SPACE = "front end"
+
+
+async def notes(world: World) -> dict[str, str]:
+    try:
+        kept = json.loads(await world.host.namespaces.whole(world.printers.default(), SPACE, ADMIN))
+    except NotFound:
+        return {}
+    return {f"note of {folder}/{name}": what for folder, names in kept.items() for name, what in names.items()}
 
 
 def after(model: dict[str, str], wish: str, path: str, what: str) -> dict[str, str]:
@@ -77,6 +100,12 @@ def after(model: dict[str, str], wish: str, path: str, what: str) -> dict[str, s
             model[QUEUED] += "+"
         case "unqueue":
             model[QUEUED] = ""
+        case "note":
+            model[f"note of {path}"] = what
+        case "print":
+            model[PRINTED] += "+"
+        case "forget":
+            model[PRINTED] = ""
         case "upload":
             model[path] = what
         case "delete":
@@ -89,7 +118,7 @@ def after(model: dict[str, str], wish: str, path: str, what: str) -> dict[str, s
 @pytest.mark.parametrize("seed", range(8 if SOAK else 1))
 async def test_killed_under_load_the_answers_still_hold(tmp_path: Path, seed: int) -> None:
     dice = random.Random(seed)
-    model: dict[str, str] = {QUEUED: ""}
+    model: dict[str, str] = {QUEUED: "", PRINTED: ""}
     for life in range(4):
         server_of = [sys.executable, "-m", __name__, str(tmp_path), str(100 * seed + life)]
         with subprocess.Popen(server_of, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as server:
@@ -108,7 +137,10 @@ async def test_killed_under_load_the_answers_still_hold(tmp_path: Path, seed: in
             listed = {file.path: file.sha256 for file in world.files.tree().all_files()}
             for path, sha256 in listed.items():
                 assert hashlib.sha256(world.files.on_disk(path).read_bytes()).hexdigest() == sha256
-            listed[QUEUED] = "+" * len(world.queue.of(world.printers.default()).jobs)
+            p = world.printers.default()
+            listed[QUEUED] = "+" * len(world.queue.of(p).jobs)
+            listed[PRINTED] = "+" * len(await world.runs.past.page(p, Page(1000, 0)))
+            listed |= await notes(world)
             assert listed in [model, *under_way]
             assert list((tmp_path / "staging").iterdir()) == []
         model = listed

@@ -179,6 +179,21 @@ async def test_jobs_follow_their_files(ready: World, tmp_path: Path) -> None:
     assert [job.path for job in kept.jobs] == queued(ready)
 
 
+async def test_jobs_follow_their_files_while_others_look_at_other_queues(tmp_path: Path) -> None:
+    """The first look at another printer's queue, at that moment, ended the service of all queues."""
+    async with living(World(tmp_path, printers=("mk3", "mini"))) as world:
+        await world.upload("a.gcode")
+        await added(world, "a.gcode")
+        line = world.queue._line(world.printers.default())
+        async with line.changing:
+            await world.files.move("a.gcode", "b.gcode", ADMIN)
+            await until(lambda: line.changing._waiters)
+            assert world.queue.of(world.printers.get("mini")).jobs == ()
+        await until(lambda: queued(world) == ["b.gcode"])
+        await world.files.move("b.gcode", "c.gcode", ADMIN)
+        await until(lambda: queued(world) == ["c.gcode"])
+
+
 async def test_a_job_that_is_no_file_adds_none(ready: World) -> None:
     await ready.upload("notes.gco")
     for wrong in ("nope.gcode", "f", "", "../a.gcode"):
