@@ -1,5 +1,6 @@
 """`doctor`: what on this computer keeps Polyhost from working, and how to mend it.  Needs no running host."""
 
+import contextlib
 import os
 import shutil
 import socket
@@ -9,6 +10,7 @@ from collections.abc import Iterator
 from enum import Enum
 from pathlib import Path
 from typing import Annotated, Final
+from urllib.parse import urlsplit
 
 import msgspec
 import typer
@@ -20,6 +22,7 @@ from polyhost.config import Config, read_config
 from polyhost.core.errors import Malformed, PolyhostError
 
 _ENOUGH_SPACE: Final = 2_000_000_000
+_ANSWERS_WITHIN_S: Final = 2.0
 _BUILT_AFTER: Final = 1_735_689_600  # 2025-01-01: a clock before this was never set
 
 
@@ -66,6 +69,8 @@ def examine(data: Path, config_file: Path | None) -> Iterator[Finding]:
     except Malformed as error:
         yield Finding("settings", Level.FAIL, str(error))
         config = Config()
+    if config_file:
+        yield from _secrets(config, config_file)
     yield _python()
     yield _folder(data)
     yield _disk(data)
@@ -74,8 +79,49 @@ def examine(data: Path, config_file: Path | None) -> Iterator[Finding]:
     yield _clock()
     yield from _commands(config)
     yield from _trusted(config)
+    yield from _servers(config)
+    yield from _local_sockets(config, data)
     yield from _ports(config, data)
     yield from _serial()
+
+
+def _secrets(config: Config, file: Path) -> Iterator[Finding]:
+    """A settings file may hold passwords of switches, and tokens."""
+    if any(switch.password or switch.token for switch in config.power) and file.stat().st_mode & 0o077:
+        words = f"others of this computer can read {file}, and with it the passwords and tokens in it"
+        yield Finding("settings", Level.WARN, words, f"chmod 600 '{file}'")
+
+
+def _servers(config: Config) -> Iterator[Finding]:
+    """Those that the settings name: whether somebody listens there.  Nothing is sent to them."""
+    named = {"Spoolman": config.moonraker.spoolman}
+    named |= {f"power {switch.name}": switch.url or switch.on_url for switch in config.power}
+    for check, url in named.items():
+        if not url:
+            continue
+        parts = urlsplit(url)
+        where = parts.hostname or "", parts.port or (443 if parts.scheme == "https" else 80)
+        try:
+            socket.create_connection(where, _ANSWERS_WITHIN_S).close()
+        except OSError as error:
+            way_out = "Switch it on, or correct its address in the settings file."
+            yield Finding(check, Level.WARN, f"{where[0]}:{where[1]} does not answer: {error}", way_out)
+        else:
+            yield Finding(check, Level.OK, f"{where[0]}:{where[1]} answers")
+
+
+def _local_sockets(config: Config, data: Path) -> Iterator[Finding]:
+    """Printers whose own local socket would have a path that the system does not take."""
+    from polyhost.web.own_sockets import MAX_PATH
+
+    folders = {data / "printers" / printer.slug for printer in config.printers}
+    with contextlib.suppress(OSError):
+        folders |= set((data / "printers").iterdir())
+    for folder in sorted(folders):
+        place = folder / "comms" / "moonraker.sock"
+        if len(os.fsencode(place)) > MAX_PATH:
+            words = f"{place} has more than {MAX_PATH} bytes, so there is none"
+            yield Finding(f"local socket of {folder.name}", Level.WARN, words, "Have the data in a folder higher up.")
 
 
 def _python() -> Finding:

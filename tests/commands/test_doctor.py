@@ -106,3 +106,37 @@ def test_trusted_networks_are_looked_at(data: Path, tmp_path: Path) -> None:
     finding = found(data, "trusted network 0.0.0.0/0", config)
     assert finding.level is Level.WARN
     assert "internet" in finding.words
+
+
+def test_servers_that_the_settings_name_are_looked_for(data: Path, tmp_path: Path) -> None:
+    config = tmp_path / "polyhost.toml"
+    with socket.create_server(("127.0.0.1", 0)) as there, socket.create_server(("127.0.0.1", 0)) as gone:
+        url = "http://127.0.0.1:{}/"
+        answers, silent = url.format(there.getsockname()[1]), url.format(gone.getsockname()[1])
+        gone.close()
+        switch = '[[power]]\nname = "{}"\ntype = "http"\non_url = "{}"\noff_url = "{}"\n'
+        config.write_text(f'[moonraker]\nspoolman = "{answers}"\n' + switch.format("psu", silent, silent))
+        assert found(data, "Spoolman", config).level is Level.OK
+        finding = found(data, "power psu", config)
+    assert finding.level is Level.WARN
+    assert finding.fix
+
+
+def test_passwords_that_others_can_read_are_warned_of(data: Path, tmp_path: Path) -> None:
+    config = tmp_path / "polyhost.toml"
+    config.write_text(
+        '[[power]]\nname = "psu"\ntype = "tasmota"\nurl = "http://127.0.0.1:9"\nuser = "me"\npassword = "secret"\n'
+    )
+    config.chmod(0o644)
+    assert found(data, "settings", config).fix == f"chmod 600 '{config}'"
+    config.chmod(0o600)
+    assert not [finding for finding in examine(data, config) if finding.check == "settings"]
+
+
+def test_a_path_too_long_for_a_local_socket_is_named(tmp_path: Path) -> None:
+    data = tmp_path / ("deep" * 20)
+    (data / "printers" / "mk3").mkdir(parents=True)
+    assert found(data, "local socket of mk3").level is Level.WARN
+    (tmp_path / "printers" / "mk3").mkdir(parents=True)
+    if len(str(tmp_path)) < 60:
+        assert not [finding for finding in examine(tmp_path, None) if finding.check.startswith("local socket")]
