@@ -49,6 +49,16 @@ async def test_what_is_idle_stays_so(one: Hosted, what: str) -> None:
 
 
 @pytest.mark.parametrize("what", ["pause", "resume", "cancel"])
+async def test_a_machine_that_is_not_there_is_not_idle(one: Hosted, what: str) -> None:
+    await one.machine.emergency_stop()
+    status, words = await post(one, f"print/{what}")
+    assert (status, "has stopped" in words) == (400, True)
+    await one.machine.disconnect()
+    status, words = await post(one, f"print/{what}")
+    assert (status, "is not connected" in words) == (503, True)
+
+
+@pytest.mark.parametrize("what", ["pause", "resume", "cancel"])
 async def test_the_answer_comes_when_it_is_done(one: Hosted, what: str, monkeypatch: pytest.MonkeyPatch) -> None:
     await one.put("a.gcode")
     await post(one, "print/start", filename="a.gcode")

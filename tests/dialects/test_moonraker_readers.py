@@ -7,10 +7,13 @@ from typing import Any
 import msgspec
 import pytest
 
+from polyhost.config import Access, Config
+from polyhost.core.events import PrinterStateChanged
 from polyhost.core.file import NamedObject
 from polyhost.core.job import Run, RunProgress, RunState
 from polyhost.core.printer import BedMesh, Firmware, PrinterProfile, PrinterState, Retraction, Snapshot, Temperature
 from polyhost.core.user import Role
+from polyhost.dialects.moonraker.klippy import KlippyNews
 from polyhost.dialects.moonraker.objects import configfile, heaters, motion, status
 from polyhost.dialects.moonraker.objects.view import RunFile, View
 from tests.dialects import moonraker_readers as readers
@@ -27,6 +30,7 @@ RICH = Snapshot(
     filament={"runout": True},
     run=RunProgress("r1", RunState.PRINTING, 250, 1000),
 )
+S = PrinterState
 PROFILE = PrinterProfile(extruders=2, heated_chamber=True)
 
 
@@ -98,3 +102,61 @@ async def test_a_sensor_says_how_cold_and_how_hot_it_was(one: Hosted) -> None:
         sensor: dict[str, Any] = asked.json()["result"]["status"]["temperature_sensor board"]
     assert sensor == {"temperature": 33.0, "measured_min_temp": 25.0, "measured_max_temp": 41.0}
     assert heaters.temperatures_of(view_of())["temperature_sensor board"]["measured_min_temp"] == 41.5
+
+
+# moonraker-telegram-bot, bot/klippy.py: no content type, a body of ``null``, commands with GET.
+
+BOT = {"User-Agent": "python-requests/2.32.3", "Accept": "*/*"}
+
+
+async def test_a_bot_sends_commands_as_a_klippy_takes_them(one: Hosted) -> None:
+    async with one.client(role=Role.OPERATOR) as client:
+        for verb in ("GET", "POST"):
+            asked = client.build_request(
+                verb, "/printer/gcode/script?script=M117 hello%23", content=b"null", headers=BOT
+            )
+            answer = await client.send(asked)
+            assert (answer.status_code, answer.json()) == (200, {"result": "ok"}), verb
+        for path in ("/printer/info", "/printer/objects/list", "/printer/gcode/help"):
+            assert (await client.post(path)).json() == (await client.get(path)).json()
+        assert (await client.get("/printer/emergency_stop")).status_code == 200
+    assert one.machine.sent[:2] == ["M117 hello#", "M117 hello#"]
+    assert one.machine.stopped
+
+
+@pytest.mark.parametrize("path", ["/printer/gcode/script?script=G28", "/printer/emergency_stop"])
+async def test_a_link_commands_no_machine(tmp_path: Path, path: str) -> None:
+    """A page may have a browser send its cookie, or its address, to any URL."""
+    config = Config(access=Access(trusted={"127.0.0.0/8": "operator"}))
+    async with hosted(tmp_path, config=config) as one, one.client() as client:
+        browser = {"User-Agent": "Mozilla/5.0 (X11; Linux x86_64)"}
+        refused = await client.get(path, headers=browser)
+        assert (refused.status_code, "POST" in refused.json()["error"]["message"]) == (403, True)
+        assert (await client.post(path, headers=browser)).status_code == 200
+        assert (await client.get(path, headers=BOT)).status_code == 200
+
+
+async def test_a_session_s_cookie_commands_nothing_by_a_link(one: Hosted) -> None:
+    async with one.client() as client:
+        login = await client.post("/api/login", json={"user": "root", "pass": "correct horse"})
+        assert login.status_code == 200, login.text
+        assert (await client.get("/printer/info")).status_code == 200
+        assert (await client.get("/printer/gcode/script?script=G28")).status_code == 403
+    assert one.machine.sent == []
+
+
+# What a machine's ups and downs make clients do: each word is a restart to KlipperScreen, notification_handler.py.
+
+
+def test_a_port_out_of_reach_that_is_tried_again_is_told_once() -> None:
+    news = KlippyNews()
+    states = (S.CONNECTING, S.READY, S.UNREACHABLE, S.CONNECTING, S.UNREACHABLE, S.DETECTING, S.CONNECTING, S.READY)
+    told = [(name.name, name.printer) for state in states for name in news.of(PrinterStateChanged("one", state))]
+    assert told == [(f"klippy_{word}", "one") for word in ("disconnected", "ready", "disconnected", "ready")]
+    stopped = [
+        one.name
+        for state in (S.FAULTED, S.OFFLINE, S.CONNECTING, S.READY)
+        for one in news.of(PrinterStateChanged("one", state))
+    ]
+    assert stopped == ["klippy_shutdown", "klippy_disconnected", "klippy_ready"]
+    assert [one.printer for one in news.of(PrinterStateChanged("two", S.READY))] == ["two"]

@@ -30,6 +30,7 @@ is one whole Moonraker: at ``/p/<printer>/``, at a port of its own, by a key tha
 - A script has at most 64 KiB and 1,000 lines, and is judged whole before its first line is sent; ``M112`` in it counts
   at once.  Beyond 64 requests of one WebSocket that wait for the printer, others are refused with 503.
 - A restart closes the link of a machine and opens it again; while it prints that is refused.
+- A link commands nothing: GET with a cookie, or by a browser from a trusted address, is refused where it would.
 - The console has one entry for lines that a machine said together, and neither its ``ok`` nor temperatures that nobody
   asked for.  Endstops are asked of the machine, by who may command it.
 """

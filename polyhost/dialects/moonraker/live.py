@@ -3,13 +3,14 @@
 import asyncio
 from typing import Final
 
-from polyhost.core.events import LoggedOut, RightsChanged
+from polyhost.core.events import LoggedOut, PrinterStateChanged, RightsChanged
 from polyhost.dialects.moonraker.agents import Agents
 from polyhost.dialects.moonraker.connections import Connections
 from polyhost.dialects.moonraker.feeds import Feeds
 from polyhost.dialects.moonraker.filelist import FileNews
 from polyhost.dialects.moonraker.gcode.registry import understood
 from polyhost.dialects.moonraker.gcode.store import GcodeStore
+from polyhost.dialects.moonraker.klippy import KlippyNews
 from polyhost.dialects.moonraker.resource import Resource, Teller
 from polyhost.services.host import Host
 
@@ -27,6 +28,7 @@ class Live:
         self.gcode = GcodeStore(host, self.connections)
         self.warnings: tuple[str, ...] = ()  # what front ends show of this server, above everything
         self.components = [name for resource in resources if resource.listed(host) for name in resource.components]
+        self._klippy = KlippyNews()
         self._file_news = FileNews(host, self.connections)
         self._beats = [beat for resource in resources for beat in resource.beats]
         self._tellers: dict[type, list[Teller]] = {}
@@ -53,9 +55,13 @@ class Live:
                     self.connections.tell(beat(self.host, len(self.connections)))
 
     async def _hear(self) -> None:
-        with self.host.bus.listen(*self._tellers, RightsChanged, LoggedOut, bound=1024) as listener:
+        with self.host.bus.listen(
+            *self._tellers, PrinterStateChanged, RightsChanged, LoggedOut, bound=1024
+        ) as listener:
             async for notice in listener:
                 if isinstance(notice, RightsChanged | LoggedOut):
                     self.connections.rights_changed(self.host.accounts, notice.user)
+                elif isinstance(notice, PrinterStateChanged):
+                    self.connections.tell(self._klippy.of(notice))
                 for teller in self._tellers.get(type(notice), ()):
                     self.connections.tell(teller(notice, self.host))

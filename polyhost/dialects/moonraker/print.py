@@ -42,14 +42,14 @@ async def cancel(request: Request) -> str:
     return OK
 
 
-@resource.post("/printer/emergency_stop", needs=Permission.CONTROL, stops=lambda arguments: True)
+@resource.klippy_s("/printer/emergency_stop", needs=Permission.CONTROL, acts=True, stops=lambda arguments: True)
 async def emergency_stop(request: Request) -> str:
     """Never waits behind a script: those are answered on the side."""
     await request.host.steering.emergency_stop(request.printer, request.caller)
     return OK
 
 
-@resource.get("/printer/query_endstops/status", needs=Permission.CONTROL, waits=True)
+@resource.klippy_s("/printer/query_endstops/status", needs=Permission.CONTROL, waits=True)
 async def query_endstops(request: Request) -> dict[str, str]:
     """It is a question to the machine, so who may only look cannot ask it."""
     p = request.printer

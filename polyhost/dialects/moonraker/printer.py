@@ -71,7 +71,7 @@ def cpu_info() -> str:
     return f"{os.cpu_count() or 1} core {model}"
 
 
-@resource.get("/printer/info", needs=Permission.LOOK)
+@resource.klippy_s("/printer/info", needs=Permission.LOOK)
 async def printer_info(request: Request) -> PrinterInfo:
     """It answers in any state: only a machine that has a Klippy can lack it."""
     return info_of(request.printer)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import msgspec
 
-from polyhost.core.errors import Malformed
+from polyhost.core.errors import Malformed, NotAllowed
 from polyhost.core.user import Caller, Permission
 from polyhost.services.host import Host
 from polyhost.services.printer import Printer
@@ -87,6 +87,15 @@ class Request:
 def listed(value: list[str] | str) -> list[str]:
     """A list that may come as text with commas."""
     return [word.strip() for word in value.split(",") if word.strip()] if isinstance(value, str) else value
+
+
+def check_no_link(call: Call) -> None:
+    """`NotAllowed` for a GET that any page may have a browser send: with its cookie, or its address, for credential."""
+    if call.scope.get("method") != "GET":
+        return
+    is_browser = call.header(b"user-agent").startswith("Mozilla/")
+    if call.session is not None or (call.caller.trusted and is_browser):
+        raise NotAllowed("a link may not command a machine; send this with POST")
 
 
 def edition_of(call: Call) -> Edition:

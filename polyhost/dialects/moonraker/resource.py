@@ -10,7 +10,7 @@ from polyhost.core.errors import PolyhostError
 from polyhost.core.events import Event
 from polyhost.core.user import Permission
 from polyhost.dialects.moonraker.errors import answer_of
-from polyhost.dialects.moonraker.request import Request, request_over_http
+from polyhost.dialects.moonraker.request import Request, check_no_link, request_over_http
 from polyhost.services.host import Host
 from polyhost.web.answers import Answer, Encoded, Headers, Stored, Streamed
 from polyhost.web.call import Call
@@ -95,6 +95,22 @@ class Resource:
 
     def delete(self, path: str, *, needs: Permission | None = None, **more: Any) -> Callable[[H], H]:
         return self.add(("DELETE",), path, needs=needs, **more)
+
+    def klippy_s(self, path: str, *, needs: Permission, acts: bool = False, **more: Any) -> Callable[[H], H]:
+        """What a Klippy answers: upstream passes its endpoints on under GET and POST alike, and bots send either.
+
+        One that `acts` is commanded by no mere link (`request.check_no_link`).
+        """
+
+        def added(handle: H) -> H:
+            async def by_no_link(request: Request) -> Any:
+                check_no_link(request.call)
+                return await handle(request)
+
+            self.add(("GET", "POST"), path, needs=needs, **more)(by_no_link if acts else handle)
+            return handle
+
+        return added
 
     def add(
         self,

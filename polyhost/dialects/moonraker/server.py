@@ -3,20 +3,16 @@
 Upstream: docs/external_api/server.md; specification, 2.1.
 """
 
-from collections.abc import Iterator
 from typing import Final
 
 import msgspec
 
-from polyhost.core.events import PrinterStateChanged
-from polyhost.core.printer import PrinterState
 from polyhost.core.user import Permission
 from polyhost.dialects.moonraker.live import Live
 from polyhost.dialects.moonraker.objects.machine import STATES
 from polyhost.dialects.moonraker.request import Request
-from polyhost.dialects.moonraker.resource import Notification, Resource
+from polyhost.dialects.moonraker.resource import Resource
 from polyhost.dialects.moonraker.roots import roots_of
-from polyhost.services.host import Host
 from polyhost.services.printer import Printer
 
 resource = Resource("klippy_connection", "klippy_apis")
@@ -43,21 +39,6 @@ class ServerInfo(msgspec.Struct):
 def klippy_state(p: Printer) -> str:
     """Where the machine stands, in Klippy's words; an error is told with what to do about it."""
     return STATES[p.snapshot.state]
-
-
-_TOLD: Final = {
-    PrinterState.READY: "klippy_ready",
-    PrinterState.FAULTED: "klippy_shutdown",
-    PrinterState.CONNECTING: "klippy_disconnected",  # also from a machine that had stopped: clients begin anew
-    PrinterState.OFFLINE: "klippy_disconnected",
-    PrinterState.UNREACHABLE: "klippy_disconnected",
-}
-
-
-@resource.on(PrinterStateChanged)
-def told_of_state(notice: PrinterStateChanged, host: Host) -> Iterator[Notification]:
-    if notice.state in _TOLD:
-        yield Notification(_TOLD[notice.state], printer=notice.printer)
 
 
 @resource.get("/server/info", needs=Permission.LOOK)

@@ -83,7 +83,7 @@ async def _over_http(request: Request) -> tuple[Selection, str | None]:
     return selection, None if number is None else str(number)
 
 
-@resource.get("/printer/objects/list", needs=Permission.LOOK)
+@resource.klippy_s("/printer/objects/list", needs=Permission.LOOK)
 async def list_objects(request: Request) -> dict[str, list[str]]:
     return {_OBJECTS: await request.call.part(Live).feeds.of(request.printer).names()}
 
@@ -105,7 +105,7 @@ async def subscribe(request: Request) -> msgspec.Raw:
     return await feeds.subscribe(request.printer, connection_of(request), _argument(request))
 
 
-@resource.post("/printer/objects/subscribe", needs=Permission.LOOK, method="", reads_body=False)
+@resource.klippy_s("/printer/objects/subscribe", needs=Permission.LOOK, method="", reads_body=False)
 async def subscribe_over_http(request: Request) -> msgspec.Raw:
     selection, number = await _over_http(request)
     live = request.call.part(Live)

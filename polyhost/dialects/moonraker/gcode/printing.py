@@ -7,13 +7,15 @@ import asyncio
 from collections.abc import Collection
 from typing import Final
 
-from polyhost.core.errors import Malformed, NotNow
+from polyhost.core.errors import LinkLost, Malformed, NotNow
 from polyhost.core.events import PrinterStateChanged, RunStateChanged
 from polyhost.core.file import is_gcode
 from polyhost.core.job import RunState
+from polyhost.core.printer import PrinterState
 from polyhost.core.user import Caller
 from polyhost.dialects.moonraker.gcode.grammar import Parameters
 from polyhost.dialects.moonraker.gcode.table import Doing, Step, Table
+from polyhost.dialects.moonraker.objects.machine import state_message_of
 from polyhost.services.host import Host
 from polyhost.services.printer import Printer
 
@@ -50,8 +52,18 @@ async def start(host: Host, p: Printer, filename: str, by: Caller) -> None:
     await host.runs.start(p, path, by)
 
 
+def check_there(p: Printer) -> None:
+    """Nothing to pause or cancel is one thing, no machine to ask another; a Moonraker without a Klippy refuses, too."""
+    if p.is_operational:
+        return
+    why = state_message_of(p.name, p.snapshot)
+    raise NotNow(why) if p.snapshot.state is PrinterState.FAULTED else LinkLost(why)
+
+
 async def pause(host: Host, p: Printer, by: Caller) -> None:
+    """As `resume` and `cancel`: `LinkLost` when it is not connected, `NotNow` when it has stopped."""
     if p.run_state is None:
+        check_there(p)
         return
     await host.runs.pause(p, by)
     await until(host, p, {RunState.PAUSED})
@@ -60,6 +72,7 @@ async def pause(host: Host, p: Printer, by: Caller) -> None:
 async def resume(host: Host, p: Printer, by: Caller) -> bool:
     """False when nothing was paused."""
     if p.run_state not in {RunState.PAUSED, RunState.PAUSING, RunState.RESUMING}:
+        check_there(p)
         return False
     await host.runs.resume(p, by)
     await until(host, p, {RunState.PRINTING, RunState.FINISHING})
@@ -68,6 +81,7 @@ async def resume(host: Host, p: Printer, by: Caller) -> bool:
 
 async def cancel(host: Host, p: Printer, by: Caller) -> None:
     if p.run_state is None:
+        check_there(p)
         return
     await host.runs.cancel(p, by)
     await until(host, p, ())
@@ -117,7 +131,8 @@ def print_file(said: Parameters, p: Printer) -> Step:
 )
 def reset_file(said: Parameters, p: Printer) -> Step:
     async def reset(doing: Doing) -> None:
-        await cancel(doing.host, p, doing.by)
+        if p.run_state is not None:
+            await cancel(doing.host, p, doing.by)
         if p.selected:
             await doing.host.runs.unselect(p, doing.by)
         doing.shown.clear()

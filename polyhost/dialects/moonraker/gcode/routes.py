@@ -29,7 +29,7 @@ def _stops(arguments: Mapping[str, Any]) -> bool:
     return isinstance(said, str) and stops_at_once(said)
 
 
-@resource.post("/printer/gcode/script", needs=Permission.CONTROL, waits=True, stops=_stops)
+@resource.klippy_s("/printer/gcode/script", needs=Permission.CONTROL, acts=True, waits=True, stops=_stops)
 async def script(request: Request) -> str:
     said = request.arguments.get("script", _MISSING)
     if said is _MISSING:
@@ -54,7 +54,7 @@ async def script(request: Request) -> str:
 _MISSING: Final = object()
 
 
-@resource.get("/printer/gcode/help", needs=Permission.LOOK)
+@resource.klippy_s("/printer/gcode/help", needs=Permission.LOOK)
 async def gcode_help(request: Request) -> dict[str, str]:
     p = request.printer
     return help_of(p, macros_of(request.host, p))
