@@ -307,6 +307,17 @@ async def test_a_body_s_objects_go_before_the_query_s_and_an_empty_list_is_all(o
         assert list(broken.json()["result"]["status"]) == ["fan"]
 
 
+async def test_a_print_that_nobody_looked_at_has_gone_on_as_long_as_it_has(one: Hosted) -> None:
+    await one.put("a.gcode")
+    await one.host.runs.start(one.host.printers.default(), "a.gcode", LOCAL)
+    one.machine.say(run=msgspec.structs.replace(one.machine.snapshot.run, elapsed_s=90.0))
+    assert (await status(one, "idle_timeout"))["idle_timeout"]["printing_time"] >= 90.0
+    one.machine.signal(RunSignal.PAUSE, RunSignal.PAUSE_DONE)
+    assert (await status(one, "idle_timeout"))["idle_timeout"]["printing_time"] == 0.0
+    one.machine.signal(RunSignal.RESUME, RunSignal.RESUME_DONE)
+    assert (await status(one, "idle_timeout"))["idle_timeout"]["printing_time"] < 90.0
+
+
 async def test_a_print_is_told_as_soon_as_it_goes_on(one: Hosted) -> None:
     await one.put("a.gcode")
     p = one.host.printers.default()

@@ -199,6 +199,7 @@ def check_both_tell_the_same(everybody: Everybody, name: str) -> None:
     assert shown["progress"] == pytest.approx(card["progress"])
     assert card["progress"] == pytest.approx(card["file_position"] / len(GCODE), abs=0.02)
     assert after["idle_timeout"]["state"] == "Printing"
+    assert 0 < after["idle_timeout"]["printing_time"] <= stats["total_duration"] + 1
     assert after["pause_resume"]["is_paused"] is False
     assert (after["extruder"]["target"], after["heater_bed"]["target"]) == (60.0, 40.0)
     assert after["webhooks"]["state"] == "ready"

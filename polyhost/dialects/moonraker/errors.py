@@ -2,6 +2,13 @@
 
 Upstream: docs/external_api/introduction.md; specification, 1.3 and 1.6.  Beside a strange number of JSON-RPC, codes are
 HTTP's, as positive numbers.
+
+Words are ours, beside those that clients compare or take apart, or that the captures have for a refusal that clients
+show as it is.  These are facts: ``Unauthorized``, ``Method not found``, ``Parse error``, ``Invalid Request``,
+``No data for argument: …``, ``Missing Argument […]``, ``Invalid Argument Type […]``, ``File currently in use: …``,
+``Namespace … not found`` and ``Key … in namespace … not found`` (front ends make theirs then), ``Invalid root
+directory (…)``, ``Directory does not exist (…)``, ``Invalid job uid: …``, ``No registered user: …``, ``Agent …``,
+``Remote method …``, ``Feed … not stored``.  Those of G-code are named in `gcode`.
 """
 
 from typing import Any, Final

@@ -82,6 +82,7 @@ class Synthesised:
         self._understood = understood
         self._working = 0
         self._began_at = began_at
+        self._noted_at = -math.inf
         self._moments = Moments(active_at=host.clock.monotonic())
         self._position = Position()
         self._targets: tuple[float | None, ...] = ()
@@ -225,7 +226,7 @@ class Synthesised:
         if ready != (was.ready_at is not None):
             changes["ready_at"] = now if ready else None
         if busy != (was.busy_at is not None):
-            changes["busy_at"] = now if busy else None
+            changes["busy_at"] = max(self._noted_at, now - _running_s(snapshot)) if busy else None
         if busy or was.busy_at is not None or moved or targets != self._targets or "ready_at" in changes:
             changes["active_at"] = now
         if snapshot.told_progress != self._progress:
@@ -239,6 +240,7 @@ class Synthesised:
             self._limits = MotionLimits()
         elif None in msgspec.structs.astuple(self._limits):
             self._limits = _known_first(self._limits, snapshot.limits)
+        self._noted_at = now
         self._position, self._targets, self._progress = snapshot.position, targets, snapshot.told_progress
         if changes:
             self._moments = replace(was, **changes)
@@ -292,6 +294,11 @@ def _widened(measured: dict[str, tuple[float, float]], snapshot: Snapshot) -> di
             if not least <= now <= most or name not in measured:
                 measured = measured | {name: (min(least, now), max(most, now))}
     return measured
+
+
+def _running_s(snapshot: Snapshot) -> float:
+    """For how long a run has gone on, which nobody may have looked at yet."""
+    return snapshot.run.elapsed_s if snapshot.run is not None and not snapshot.run.ended else 0.0
 
 
 def _velocities(before: Position, after: Position, seconds: float) -> dict[str, float]:
