@@ -55,5 +55,7 @@ async def opened(
     sent = {header.replace("_", "-"): value for header, value in headers.items()}
     port = port or served.port
     address = f"ws://{name}:{port}{path}"
-    async with websockets.connect(address, additional_headers=sent, host="127.0.0.1", port=port) as socket:
+    async with websockets.connect(
+        address, additional_headers=sent, max_queue=None, host="127.0.0.1", port=port
+    ) as socket:
         yield Socket(socket)

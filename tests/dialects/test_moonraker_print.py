@@ -172,7 +172,9 @@ async def test_an_emergency_stop_passes_every_script_that_waits(tmp_path: Path) 
 
     async with hosted(tmp_path) as one, serving(one) as (served, _):
         headers = {"X-Api-Key": one.keys[Role.OPERATOR]}
-        async with websockets.connect(f"{served.sockets}/websocket", additional_headers=headers) as client:
+        async with websockets.connect(
+            f"{served.sockets}/websocket", additional_headers=headers, max_queue=None
+        ) as client:
             script = "TEMPERATURE_WAIT SENSOR=extruder MINIMUM=200"
             for number in range(MAX_WAITING + 2):
                 await client.send(message("printer.gcode.script", number, script=script))
