@@ -128,7 +128,8 @@ def klipper_page() -> str:
         "says what to do instead, and ends the script. Everything else is plain G-code and goes to the printer as it\n"
         'is; one that the printer does not know is told at the console (`// Unknown command:"…"`).\n',
         "The printer's own scripts (*G-code scripts* of its settings) are called by their names as macros are, with\n"
-        "`KEY=VALUE` parameters, which the script reads as `parameters.KEY` or `parameters.key`. One that is\n"
+        "`KEY=VALUE` parameters, which the script reads as `params.KEY` or `params.key` (`parameters` is the\n"
+        "same): `G1 X{{ params.X|default(10) }}`. Front ends ask for those that the script names. One that is\n"
         "called as a command below replaces it.\n",
         "What is needed stands in the printer's answer to `M115`; a printer whose firmware denies it has not the\n"
         "command.\n",

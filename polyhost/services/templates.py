@@ -358,6 +358,7 @@ def _variables(name: str, asked: Rendering, ways: _Ways) -> dict[str, object]:
         "event": None,
     }
     made |= asked.variables
+    made["params"] = made["parameters"]  # as macros of Klipper call them, and front ends look for
     made |= moment("last", "last_")
     if name in _PAUSES:
         made |= moment("pause", "")

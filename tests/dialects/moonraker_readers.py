@@ -450,3 +450,16 @@ EXPORTER: Final[Mapping[str, type]] = {
     "/server/info": GoServer,
     "/machine/system_info": GoSystem,
 }
+
+_MAINSAIL_S: Final = re.compile(
+    r"""\{%?.*?params\.([A-Za-z_0-9]+)(?:\|(?:int|string|double))?(?:\|default\('?"?(.*?)"?'?\))?.*?%?\}"""
+)
+
+
+def mainsail_s_parameters(gcode: str) -> dict[str, str | None]:
+    """Each that gets a field, with its default."""
+    return {found[1]: found[2] for found in _MAINSAIL_S.finditer(gcode)}
+
+
+def fluidd_s_parameters(gcode: str) -> list[str]:
+    return re.findall(r"params\.(\w+).*", gcode, re.IGNORECASE)

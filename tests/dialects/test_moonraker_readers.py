@@ -1,5 +1,9 @@
 """Clients decode what a printer says, as their public sources do (`moonraker_readers`)."""
 
+import hashlib
+import io
+import urllib.parse
+import zipfile
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -16,8 +20,12 @@ from polyhost.core.user import Role
 from polyhost.dialects.moonraker.klippy import KlippyNews
 from polyhost.dialects.moonraker.objects import configfile, heaters, motion, status
 from polyhost.dialects.moonraker.objects.view import RunFile, View
+from polyhost.services.accounts import LOCAL
+from polyhost.services.scripts import GcodeScripts
 from tests.dialects import moonraker_readers as readers
-from tests.web.hosting import Hosted, hosted
+from tests.dialects.test_moonraker_front_ends import talking
+from tests.web.hosting import GCODE, Hosted, hosted
+from tests.web.serving import serving
 
 ROWS = ((0.1, 0.2, 0.0), (0.0, -0.1, -0.25))
 RICH = Snapshot(
@@ -160,3 +168,88 @@ def test_a_port_out_of_reach_that_is_tried_again_is_told_once() -> None:
     ]
     assert stopped == ["klippy_shutdown", "klippy_disconnected", "klippy_ready"]
     assert [one.printer for one in news.of(PrinterStateChanged("two", S.READY))] == ["two"]
+
+
+# Macros with parameters: Mainsail, src/plugins/helpers.ts; Fluidd, src/util/gcode-macro-params.ts.
+
+
+@pytest.mark.parametrize("word", ["params", "parameters"])
+async def test_front_ends_ask_for_the_parameters_of_a_script(one: Hosted, word: str) -> None:
+    script = f"M104 S{{{{ {word}.TEMP|default(200)|int }}}}\nG1 X{{{{ {word}.x }}}}"
+    await one.host.scripts.put(one.host.printers.default(), GcodeScripts({"Prime": script}), LOCAL)
+    async with one.client(role=Role.OPERATOR) as client:
+        asked = await client.get("/printer/objects/query?configfile=settings")
+        shown = asked.json()["result"]["status"]["configfile"]["settings"]["gcode_macro prime"]["gcode"]
+        assert readers.mainsail_s_parameters(shown) == {"TEMP": "200", "x": None}
+        assert readers.fluidd_s_parameters(shown) == ["TEMP", "x"]
+        done = await client.post("/printer/gcode/script", json={"script": "PRIME TEMP=210 X=5"})
+        assert done.status_code == 200, done.text
+    assert one.machine.sent == ["M104 S210", "G1 X5"]
+
+
+# Files: Mainsail, src/store/editor/actions.ts, src/pages and panels of its configuration; Fluidd, src/api.
+
+
+def encode_uri(path: str) -> str:
+    """JavaScript's ``encodeURI``."""
+    return urllib.parse.quote(path, safe=";,/?:@&=+$-_.!~*'()#")
+
+
+@pytest.mark.parametrize(
+    "name", ["two words.gcode", "50%.gcode", "Größe ÄÖ.gcode", "a+b&c=d;e.gcode", "(1)~'x'!.gcode", "日本.gcode"]
+)
+@pytest.mark.parametrize("folder", ["", "sub folder/tiefer"])
+async def test_odd_names_are_found_as_browsers_ask(one: Hosted, name: str, folder: str) -> None:
+    path = f"{folder}/{name}".lstrip("/")
+    async with one.client(role=Role.OPERATOR) as client:
+        form = {"root": "gcodes", "path": folder}
+        sent = await client.post(
+            "/server/files/upload", data=form, files={"file": (name, GCODE, "application/octet-stream")}
+        )
+        assert (sent.status_code, sent.json()["item"]["path"]) == (201, path)
+        listing = await client.get("/server/files/directory", params={"path": f"gcodes/{folder}".rstrip("/")})
+        assert [file["filename"] for file in listing.json()["result"]["files"]] == [name]
+        said = await client.get(f"/server/files/metadata?filename={urllib.parse.quote(path)}")
+        assert said.json()["result"]["filename"] == path
+        for query in ("", "?1763690000000", "?date=1763690000000"):
+            got = await client.get(f"/server/files/{encode_uri(f'gcodes/{path}')}{query}")
+            assert (got.status_code, got.content) == (200, GCODE), query
+        assert (await client.post("/printer/print/start", json={"filename": path})).status_code == 200
+
+
+async def test_mainsail_edits_files_of_the_configuration(one: Hosted) -> None:
+    async with serving(one) as (served, _), one.client(role=Role.ADMINISTRATOR) as http, talking(served) as (ask, _):
+
+        async def save(path: str, name: str, text: bytes) -> int:
+            form = {"root": "config", "path": path, "checksum": hashlib.sha256(text).hexdigest()}
+            saved = await http.post("/server/files/upload", data=form, files={"file": (name, text, "text/plain")})
+            return saved.status_code
+
+        listing = (await ask("server.files.get_directory", {"path": "config"}))["result"]
+        [cfg] = [file for file in listing["files"] if file["filename"] == "printer.cfg"]
+        assert cfg["permissions"] == "r", "it is shown with a lock"
+        opened = await http.get("/server/files/config/printer.cfg?1763690000000")
+        assert opened.status_code == 200
+        assert await save("", "printer.cfg", b"[x]\n") == 403
+        assert "result" in await ask("server.files.post_directory", {"path": "config/macros"})
+        assert await save("macros", "neu.cfg", b"") == 201
+        assert await save("macros", "neu.cfg", "# Größe\n".encode()) == 201
+        moved = await ask("server.files.move", {"source": "config/macros/neu.cfg", "dest": "config/macros/alt.cfg"})
+        assert moved["result"]["item"]["path"] == "macros/alt.cfg"
+        again = await http.get("/server/files/config/macros/alt.cfg?1763690000001")
+        assert again.content == "# Größe\n".encode()
+        items = ["/config/printer.cfg", "/config/macros/alt.cfg"]
+        packed = (await ask("server.files.zip", {"items": items, "dest": "config/config-20261121-021500.zip"}))[
+            "result"
+        ]
+        place = f"{packed['destination']['root']}/{encode_uri(packed['destination']['path'])}"
+        archive = zipfile.ZipFile(io.BytesIO((await http.get(f"/server/files/{place}")).content))
+        assert sorted(archive.namelist()) == ["config/macros/alt.cfg", "config/printer.cfg"]
+        assert "result" in await ask("server.files.delete_file", {"path": "config/config-20261121-021500.zip"})
+        assert "result" in await ask("server.files.delete_directory", {"path": "config/macros", "force": True})
+        assert await save(".theme", "custom.css", b"body{}") == 201
+        theme = (await ask("server.files.get_directory", {"path": "config/.theme"}))["result"]
+        assert [file["filename"] for file in theme["files"]] == ["custom.css"]
+        assert (await http.get("/server/files/config/.theme/custom.css")).text == "body{}"
+        missing = await http.get("/server/files/config/.theme/maintenance.json?time=1763690000000")
+        assert (missing.status_code, missing.json()["error"]["code"]) == (404, 404)

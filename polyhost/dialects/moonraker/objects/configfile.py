@@ -5,6 +5,7 @@ Section names in `config` are as in a file, in `settings` all lower case; client
 Upstream: docs/Config_Reference.md (Klipper); specification, 3.3.
 """
 
+import re
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -41,6 +42,10 @@ _HEATER: Final[Fields] = {
     "min_temp": 0.0,
     "max_power": 1.0,
 }
+
+
+_PARAMETERS: Final = re.compile(r"\bparameters\.")
+"""How scripts of ours may call what Klipper's call ``params``: front ends ask for those that they find by that word."""
 
 
 def configfile_of(view: View) -> Fields:
@@ -134,7 +139,7 @@ def macro_sections_of(macros: Mapping[str, str]) -> dict[str, Fields]:
         for name, words in STEERING.items()
     }
     own = {
-        f"gcode_macro {name}": {"description": "A script of this printer", "gcode": text}
+        f"gcode_macro {name}": {"description": "A script of this printer", "gcode": _PARAMETERS.sub("params.", text)}
         for name, text in macros.items()
         if name.upper() not in STEERING
     }
