@@ -74,7 +74,8 @@ class Power:
         for switch in self.all(p, by):
             if switch.name == name:
                 return switch
-        raise NotFound(f"No valid device named {name[:255]}")
+        there = ", ".join(switch.name for switch in self.all(p, by)) or "none"
+        raise NotFound(f"no switch {name[:255]!r} is for {p.slug}; there are: {there}")
 
     async def status(self, p: Printer, name: str, by: Caller) -> str:
         """What it says now: ``on`` or ``off``, or ``error`` when it says nothing."""
@@ -89,7 +90,7 @@ class Power:
         """
         by.require(Permission.CONTROL, p.slug)
         if action not in {ON, OFF, TOGGLE}:
-            raise Malformed(f"Invalid action: {action[:40]}; there are on, off and toggle")
+            raise Malformed(f"a switch cannot be told {action[:40]!r}; there are on, off and toggle")
         switch = self.get(p, name, by)
         async with switch.asking:
             if action == TOGGLE:
@@ -102,7 +103,7 @@ class Power:
             return
         printing = [p.slug for p in self._printers.all() if switch.is_of(p) and p.run_state is not None]
         if printing:
-            raise NotNow(f"Unable to change power for {switch.name} while printing ({', '.join(printing)})")
+            raise NotNow(f"{switch.name} is left alone while {', '.join(printing)} prints")
 
     async def _look(self, switch: Switch) -> None:
         async with switch.asking:

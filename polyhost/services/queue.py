@@ -307,7 +307,7 @@ class Queues:
         try:
             file = self._files.get(path)
         except NotFound:
-            raise Malformed(f"G-Code File {path} does not exist") from None
+            raise Malformed(f"no file {path!r} in the library") from None
         if not is_gcode(file.name):
             raise Malformed(f"{file.path} is not G-code")
         return Job(uuid.uuid4().hex, file.name, (Set(file.path),), by=by.name, added_at=self._clock.now())

@@ -100,13 +100,13 @@ class Spoolman:
         self._check_configured()
         by.require(Permission.LOOK if method == "GET" else Permission.CONTROL, p.slug)
         if method not in METHODS:
-            raise Malformed(f"Invalid HTTP method: {method[:20]}")
+            raise Malformed(f"Spoolman is not asked by {method[:20]!r}; there are {', '.join(sorted(METHODS))}")
         if body is not None and method == "GET":
-            raise Malformed("GET requests cannot have a body")
+            raise Malformed("a GET has no body; put what is asked into the query")
         path, _, behind = path.partition("?")
         query = "&".join(part for part in (behind, query) if part)
         if not _PATH.fullmatch(path) or any(set(part) == {"."} for part in path.split("/") if part):
-            raise Malformed("Invalid path, must start with the API version, e.g. /v1, and have plain names")
+            raise Malformed("the path begins with the version of Spoolman's API, such as /v1, and has plain names")
         if len(query) > MAX_QUERY or not _QUERY.fullmatch(query) or "#" in query:
             raise Malformed(f"the query has at most {MAX_QUERY} characters, encoded as in a URL")
         return await self._ask(method, path, query, body)
@@ -212,7 +212,7 @@ class Spoolman:
 
     def _check_configured(self) -> None:
         if not self._url:
-            raise NotFound("Not Found")
+            raise NotFound("no Spoolman is named in the settings: [moonraker] spoolman")
 
 
 def drawn(use: SpoolUse, run_id: str, filament_mm: float) -> SpoolUse:

@@ -55,7 +55,7 @@ class Tuning:
         """What was kept; it stays."""
         kept = self._aside.get(p, {}).get(name)
         if kept is None:
-            raise Malformed(f"Unknown g-code state: {name[:MAX_NAME]}")
+            raise Malformed(f"nothing is saved as {name[:MAX_NAME]!r}; SAVE_GCODE_STATE NAME=… saves it")
         return kept
 
     def z_offset(self, p: Printer) -> float:

@@ -61,7 +61,7 @@ class Webcams:
         for webcam in self.all(p):
             if webcam.uid == uid:
                 return webcam
-        raise NotFound(f"Webcam with UID {uid} not found")
+        raise NotFound(f"no webcam has the uid {uid}")
 
     def main(self, p: Printer) -> Webcam | None:
         """The one that clients with room for one see, and that pictures of a print come from."""

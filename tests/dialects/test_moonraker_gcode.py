@@ -204,7 +204,7 @@ async def test_what_reaches_the_machine(one: Hosted, script: str, sent: list[str
         ("BED_MESH_CALIBRATE", "Must home axis first"),
         ("BED_MESH_PROFILE LOAD=pei", "bed_mesh: Unknown profile [pei]"),
         ("BED_MESH_PROFILE REMOVE=default", "Marlin keeps one mesh"),
-        ("RESTORE_GCODE_STATE NAME=nope", "Unknown g-code state: nope"),
+        ("RESTORE_GCODE_STATE NAME=nope", "nothing is saved as 'nope'; SAVE_GCODE_STATE NAME=… saves it"),
         ("SDCARD_PRINT_FILE FILENAME=nope.gcode", "Unable to open file"),
         ("SDCARD_PRINT_FILE", "Error on 'SDCARD_PRINT_FILE': missing FILENAME"),
         ("ACTIVATE_EXTRUDER EXTRUDER=extruder1", "The value 'extruder1' is not valid for EXTRUDER"),
@@ -361,7 +361,7 @@ async def test_states_are_kept_for_each_printer_and_bounded(tmp_path: Path) -> N
             tuning.put_aside(p, f"s{number}", ModalState(x=float(number)))
         assert tuning.taken_up(p, "s39").x == 39.0
         for gone, where in (("s7", p), ("s39", other)):
-            with pytest.raises(Malformed, match="Unknown g-code state"):
+            with pytest.raises(Malformed, match="nothing is saved as"):
                 tuning.taken_up(where, gone)
 
 

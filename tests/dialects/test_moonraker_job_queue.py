@@ -57,7 +57,7 @@ async def test_a_queue_as_it_was_recorded(one: Hosted, client: httpx.AsyncClient
     assert 0 <= job["time_in_queue"] < 5
     assert job["time_added"] <= one.host.clock.now()
     missing = await client.post(f"{PATH}/job", json={"filenames": ["cube.gcode", "nope.gcode"]})
-    assert (missing.status_code, missing.json()["error"]["message"]) == (400, "G-Code File nope.gcode does not exist")
+    assert (missing.status_code, missing.json()["error"]["message"]) == (400, "no file 'nope.gcode' in the library")
     assert names(await result(await client.post(f"{PATH}/pause"))) == ["cube2.gcode"]
     assert await result(await client.delete(f"{PATH}/job?all=true")) == {"queued_jobs": [], "queue_state": "paused"}
 

@@ -77,7 +77,7 @@ async def test_what_is_refused(one: Hosted) -> None:
     async with one.client(role=Role.OPERATOR) as client:
         await client.post("/printer/print/start?filename=a.gcode")
     refused = await call(one, "off", {"psu": None})
-    assert (refused["code"], refused["message"]) == (400, "Unable to change power for psu while printing (one)")
+    assert (refused["code"], refused["message"]) == (400, "psu is left alone while one prints")
 
 
 async def test_a_change_is_told(one: Hosted) -> None:
