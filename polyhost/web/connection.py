@@ -32,6 +32,7 @@ class Connection(HttpToolsProtocol):
 
     _timer: asyncio.TimerHandle | None = None
     _in_head = True  # waiting for a request, or inside its head
+    _has_begun = False  # inside the head of a request
     _unread = 0  # bytes since the head began
     _fields = 0
     _size = 0
@@ -56,12 +57,17 @@ class Connection(HttpToolsProtocol):
         if self._unread > MAX_HEAD + MAX_DATA_LINE:
             self._refused = True
             self.send_400_response("")
-        elif self._timer is None:
+        elif self._timer is None and not self._is_answering:
             self._set_timer(HEAD_WAIT_S)
+
+    @property
+    def _is_answering(self) -> bool:
+        """Whether a request that is here waits for its answer, which may take as long as a machine does."""
+        return self.cycle is not None and not self.cycle.response_complete
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
-        self._in_head = True
+        self._in_head = self._has_begun = True
         self._fields = self._size = 0
 
     def on_url(self, url: bytes) -> None:
@@ -78,7 +84,7 @@ class Connection(HttpToolsProtocol):
             self._refuse()
 
     def on_headers_complete(self) -> None:
-        self._in_head = False
+        self._in_head = self._has_begun = False
         self._unread = 0
         self._stop_timer()
         before = self.cycle
@@ -93,8 +99,12 @@ class Connection(HttpToolsProtocol):
 
     def on_response_complete(self) -> None:
         super().on_response_complete()
-        if not self._in_head and not self.transport.is_closing():
+        if self.transport.is_closing():
+            return
+        if not self._in_head:
             self._set_timer(LINGER_S)  # the client is still sending a body that nobody will read
+        elif self._has_begun and not self._is_answering:
+            self._set_timer(HEAD_WAIT_S)  # of the next request, which began while this one was answered
 
     def _should_upgrade(self) -> bool:
         """RFC 6455, 4.2.1: a GET.  With any other method it is a request like others."""

@@ -16,7 +16,7 @@ from polyhost.dialects.moonraker.connections import Connections
 from polyhost.dialects.moonraker.gcode import store
 from polyhost.dialects.moonraker.objects.tree import MAX_NAMES
 from polyhost.services.accounts import LOCAL
-from polyhost.web import bodies
+from polyhost.web import bodies, connection
 from polyhost.web.addressing import Peers
 from tests.dialects.moonraker_sockets import opened
 from tests.web.hosting import Hosted, hosted
@@ -292,3 +292,34 @@ async def test_whose_printer_was_removed_keeps_no_news_from_others(tmp_path: Pat
             told = await client.until_told("notify_filelist_changed")
             assert told[0]["item"]["path"] == "new.gcode"
             assert (await client.until_told("notify_metadata_update"))[0]["filename"] == "new.gcode"
+
+
+async def test_an_answer_over_http_may_take_as_long_as_the_machine(
+    one: Hosted, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The wait for a head went on while its request was answered: what took ten seconds was cut off."""
+    monkeypatch.setattr(connection, "HEAD_WAIT_S", 0.05)
+    slow = Slow(one, monkeypatch)
+    async with serving(one) as (served, _), httpx.AsyncClient(base_url=f"http://127.0.0.1:{served.port}") as client:
+        client.headers["X-Api-Key"] = served.key
+        async with asyncio.TaskGroup() as group:
+            task = group.create_task(client.post("/printer/gcode/script", json={"script": "G28"}))
+            while not slow.asked:
+                await asyncio.sleep(0)
+            _, writer = await served.open()  # whose head never comes is closed after that wait
+            await asyncio.wait_for(_.read(), 5)
+            writer.close()
+            slow.go.set()
+        assert task.result().json() == {"result": "ok"}
+
+
+async def test_a_head_that_begins_behind_another_request_is_waited_for_no_longer(
+    one: Hosted, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connection, "HEAD_WAIT_S", 0.05)
+    async with serving(one) as (served, _):
+        reader, writer = await served.open()
+        writer.write(served.head("GET", "/server/info") + b"GET /server/info HTTP/1.1\r\nHost")
+        answered = await asyncio.wait_for(reader.read(), 5)
+        assert answered.count(b"HTTP/1.1 200") == 1
+        writer.close()
