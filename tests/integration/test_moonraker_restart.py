@@ -12,7 +12,7 @@ SETTINGS = '[[printers]]\nslug = "one"\ndriver = "virtual"\nspeed = {speed}\n'
 def test_a_host_begins_anew_while_it_prints(tmp_path: Path) -> None:
     with host(tmp_path, SETTINGS.format(speed=1)) as server:
         server.wait_ready()
-        uploaded = server.upload("long.gcode", b"G28\n" + b"G1 X100 F6000\nG1 X0\n" * 200, print="true")
+        uploaded = server.upload("long.gcode", b"G1 X10 F6000\nG1 X0\n" * 2000, print="true")
         assert uploaded.status_code == 201, uploaded.text
         until(lambda: server.state() == "Printing", "the print to begin")
         engines = {process.pid for process in server.engines()}
