@@ -82,6 +82,7 @@ def test_each_quirk_is_shown_by_its_transcript() -> None:
         ("restart", (Said("restart"),)),
         ("o\ufffd", (Garbled("o\ufffd"),)),
         ("Error:", (FirmwareError("Error:", False, ErrorKind.OTHER),)),
+        ("Error:Protected Pin", (FirmwareError("Error:Protected Pin", False, ErrorKind.SETTINGS),)),
         ("T:2\x00.1 /0.0", (Garbled("T:2\x00.1 /0.0"),)),
         ("T:9999.0 /0.0 B:20.0 /0.0", (Garbled("T:9999.0 /0.0 B:20.0 /0.0"),)),
     ],

@@ -1,5 +1,6 @@
 """What each command answers and does."""
 
+import re
 from math import pi
 
 import pytest
@@ -31,7 +32,31 @@ ANSWERS: dict[str, tuple[list[str], list[str]]] = {
         "X:0.00 Y:50.00 Z:5.00 E:0.00 Count X:0 Y:4000 Z:2000",
         "X:0.00 Y:0.00 Z:0.00 E:0.00 Count X:0 Y:0 Z:0",
     ]),
-    "probing before homing": (["G29"], ["echo:Home XYZ First"]),
+    "probing before homing": (["G29", "M48"], ["echo:Home XYZ First", "echo:Home XYZ First"]),
+    "probing where the probe cannot be": (["G30 X0 Y0", "G28", "M48 X249 Y0"], [
+        "Z Probe Past Bed", "X:0.00 Y:0.00 Z:0.00 E:0.00 Count X:0 Y:0 Z:0",
+        "M48 Z-Probe Repeatability Test", "? (X,Y) out of bounds.",
+    ]),
+    "a test of too few": (["G28", "M48 P3", "M48 V9"], [
+        "X:0.00 Y:0.00 Z:0.00 E:0.00 Count X:0 Y:0 Z:0",
+        "M48 Z-Probe Repeatability Test", "?Sample size not plausible (4-50).", "?(V)erbose level implausible (0-4).",
+    ]),
+    "aligning with what cannot be": (["G34 I0.5", "G34 I31", "G34 T2"], [
+        "?(I)teration out of bounds (1-30).", "?(I)teration out of bounds (1-30).",
+        "?(T)arget accuracy out of bounds (0.01-1.0).",
+    ]),
+    "filament": (["M701 L20", "M114", "M702 U30", "M114"], [
+        "X:0.00 Y:0.00 Z:0.00 E:20.00 Count X:0 Y:0 Z:0", "X:0.00 Y:0.00 Z:0.00 E:-10.00 Count X:0 Y:0 Z:0",
+    ]),
+    "filament into a cold hotend": (["M302 P0", "M701", "M702"], ["echo:Hotend too cold", "echo:Hotend too cold"]),
+    "pins and lights": (["M42 P33 S128", "M42 P999 S1", "M42 P4 S1", "M42 P4 S1 I", "M150 R255 U128"], [
+        "Error:Protected Pin",
+    ]),
+    "input shaping": (["M593", "M593 F40 D0.2", "M593 X F55", "M593 F3", "M593 D2", "M593"], [
+        "echo:  M593 X F0.00 D0.15", "echo:  M593 Y F0.00 D0.15",
+        "?Frequency (F) must be greater than 7.63 or 0 to disable", "echo:?Zeta (D) value out of range (0-1)",
+        "echo:  M593 X F55.00 D0.20", "echo:  M593 Y F40.00 D0.20",
+    ]),
     "levelling": (["M420 S1"], ["echo:Bed Leveling ON", "echo:Fade Height 10.00"]),
     "motors": (["M17", "M84", "M18 X", "M84 S10"], []),
     "progress and messages": (["M73 P10 R50", "M117 Hello there"], []),
@@ -158,10 +183,47 @@ def test_the_mesh_is_the_same_for_the_same_seed() -> None:
     assert mesh(1)[2:-1] == bench.say("M420 V")[: len(mesh(1)) - 3]
 
 
+def test_the_probe_finds_the_bed_where_the_mesh_has_it() -> None:
+    bench = Bench(seed=4)
+    rows = [text.split()[1:] for text in bench.say("G28", "G29") if re.match(r" \d [+-]", text)]
+    for x, y, height in ((124.99, 105, rows[2][2]), (249, 209, rows[4][4])):
+        bed, place, _ = bench.say(f"G30 X{x} Y{y}")
+        found = re.fullmatch(rf"Bed X: {x:.2f} Y: {y:.2f} Z: (-?\d\.\d\d)", bed)
+        assert found is not None, bed
+        assert float(found[1]) == pytest.approx(float(height), abs=0.01)
+        assert place.startswith(f"X:{x:.2f} Y:{y:.2f} Z:10.00 ")
+    told = bench.say("G1 X100 Y100", "M48 P5 V2")
+    samples = [float(text.split("z: ")[1]) for text in told if " of 5: z: " in text]
+    assert len(samples) == 5
+    last = next(text for text in told if text.startswith("Mean: "))
+    assert f" Min: {min(samples):.3f} Max: {max(samples):.3f} Range: " in last
+    deviation = next(float(text.split(": ")[1]) for text in told if text.startswith("Standard Deviation: "))
+    assert 0.0 < deviation < 0.004
+
+
+def test_pins_and_lights_are_as_they_were_told_and_the_firmware_s_own_are_not() -> None:
+    bench = Bench()
+    bench.say("M42 P33 S128", "M42 P4 S1", "M150 R255 U128 B999")
+    assert (bench.simulator.board.pins, bench.simulator.board.light) == ({33: 128}, (255, 128, 255, 0))
+
+
+def test_a_gantry_is_level_when_it_was_aligned() -> None:
+    bench = Bench(seed=2)
+    slopes = [float(text.removeprefix("Z2-Z1=")) for text in bench.say("G34") if text.startswith("Z2-Z1=")]
+    assert slopes == sorted(slopes, reverse=True)
+    assert slopes[0] >= 0.2 > 0.02 >= slopes[-1]
+    assert bench.simulator.board.homed == {*"XYZ"}
+    told = bench.say("G34")
+    assert {"G34 Iteration: 1", "Target accuracy achieved.", "Did 1 of 5", "Accuracy: 0.00"} <= {*told}
+    assert "G34 Iteration: 2" not in told
+    assert 'echo:Unknown command: "G34"' in Bench(Machine(z_motors=1)).say("G34")
+
+
 @pytest.mark.parametrize(
     ("commands", "seconds"),
     [
         (["G4 S2"], 2.0),
+        (["M302 P1", "M701 L60"], 10.0),
         (["G4 P500"], 0.5),
         (["M0 S3"], 3.0),
         (["M1 P1500"], 1.5),

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from websockets.sync.client import ClientConnection, connect
 
-from tests.integration.processes import Host, host, until
+from tests.integration.processes import Host, PtyPrinter, commands_of, host, until
 
 VIRTUAL = '[[printers]]\nslug = "one"\ndriver = "virtual"\nspeed = 30\n'
 
@@ -129,6 +129,56 @@ def test_a_print_is_started_paused_resumed_and_cancelled(running: Host) -> None:
     assert running.wait_ended()["state"] == "cancelled"
     assert script(running, "SDCARD_RESET_FILE") == (200, "ok")
     assert state() == "standby"
+
+
+def test_probes_filament_lights_and_pins_are_the_machine_s_own(running: Host) -> None:
+    with connect(
+        running.url.replace("http", "ws") + "/websocket", additional_headers={"X-Api-Key": running.key}
+    ) as client:
+        assert script(running, "PROBE_ACCURACY SAMPLES=5") == (200, "ok")  # it says what it needs
+        assert script(running, "LOAD_FILAMENT") == (200, "ok")
+        assert script(running, "G28\nG90\nG1 X100 Y100 Z5 F6000") == (200, "ok")
+        heat = "SET_HEATER_TEMPERATURE HEATER=extruder TARGET=200\nTEMPERATURE_WAIT SENSOR=extruder MINIMUM=195"
+        assert script(running, heat) == (200, "ok")
+        for said in (
+            *("PROBE", "PROBE_ACCURACY SAMPLES=5", "Z_TILT_ADJUST", "LOAD_FILAMENT", "UNLOAD_FILAMENT"),
+            *("SET_LED LED=any RED=1 GREEN=0.5", "SET_PIN PIN=33 VALUE=0.5"),
+            *("SET_INPUT_SHAPER SHAPER_FREQ_X=55 SHAPER_FREQ_Y=40", "M593"),
+        ):
+            assert script(running, said) == (200, "ok"), said
+        heard = responses(client, lambda texts: any("M593 Y F40.00" in text for text in texts))
+    assert len([text for text in heard if "Home XYZ First" in text]) == 1
+    assert len([text for text in heard if "Hotend too cold" in text]) == 1
+    for told in ("Bed X: 100.00 Y: 100.00 Z: ", "Standard Deviation: ", "Target accuracy achieved.", "M593 X F55.00"):
+        assert any(told in text for text in heard), told
+    assert not [text for text in heard if "Unknown command" in text]
+    assert script(running, "SET_PIN PIN=2 VALUE=1") == (400, "Protected Pin")
+    assert running.state() == "Operational"  # a refusal is no fault of the machine
+
+
+def test_the_machine_does_nothing_of_what_was_left_out(tmp_path: Path) -> None:
+    gcode = two_parts(20)
+    with PtyPrinter(tmp_path / "printer", ("--speed", "150")) as machine:
+        settings = f'[[printers]]\nslug = "one"\ndriver = "serial"\nport = "{machine.port}"\nbaud = 115200\n'
+        with host(tmp_path / "host", settings) as server:
+            server.wait_ready()
+            assert server.upload("two.gcode", gcode).status_code == 201
+            assert server.client.post("/printer/print/start", json={"filename": "two.gcode"}).json() == {"result": "ok"}
+            until(lambda: seen(server, "exclude_object")["exclude_object"]["objects"], "the file to be read")
+            until(lambda: seen(server, "print_stats")["print_stats"]["info"]["current_layer"], "a layer to be known")
+            left = seen(server, "exclude_object")["exclude_object"]["objects"][0]["name"]
+            assert script(server, f"EXCLUDE_OBJECT NAME={left}") == (200, "ok")
+            assert server.wait_ended()["state"] == "completed"
+            executed = machine.executed()
+
+    def of(lines: list[bytes], number: int) -> list[bytes]:
+        """The strokes that draw an object; the lines of no two are the same."""
+        return [line for line in lines if line.startswith(b"G1 X%d " % (80 + 100 * number)) and b" E" in line]
+
+    wanted, done = of(commands_of(gcode), 0), of(executed, 0)
+    assert wanted[: len(done)] == done  # up to when it was left out
+    assert 0 < len(done) < len(wanted) / 2
+    assert of(executed, 1) == of(commands_of(gcode), 1)
 
 
 def test_a_machine_that_was_stopped_comes_back(running: Host) -> None:

@@ -21,7 +21,7 @@ class ErrorKind(Enum):
     HALTED = "halted"  # killed or stopped: it takes no more commands until it is reset
     MOTION = "motion"  # homing or probing failed
     CARD = "card"
-    SETTINGS = "settings"  # EEPROM
+    SETTINGS = "settings"  # EEPROM, and what a pin is for
     OTHER = "other"
 
 
@@ -356,7 +356,7 @@ _ERRORS: Final = (
         False,
         re.compile(r"volume\.init|openRoot|workDir|open failed|cannot open|\bfile\b|\bsd\b|no media", re.IGNORECASE),
     ),
-    (ErrorKind.SETTINGS, False, re.compile(r"eeprom|settings", re.IGNORECASE)),
+    (ErrorKind.SETTINGS, False, re.compile(r"eeprom|settings|protected pin", re.IGNORECASE)),
 )
 """First match wins.  What none knows is shown to the owner and ends nothing: it may be a damaged line."""
 

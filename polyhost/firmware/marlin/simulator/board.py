@@ -48,7 +48,7 @@ def line(text: str) -> bytes:
 
 
 class Board:
-    """What a reset forgets (but `stored` settings, the card, and the warmth of the heaters).
+    """What a reset forgets (but `stored` settings, the card, the warmth of the heaters, and the bed's shape and slope).
 
     `now` is machine time in seconds since the reset; the conversation sets it before each command.
     """
@@ -63,8 +63,9 @@ class Board:
         self.hotends = [Heater(machine.hotend, instant=instant) for _ in range(machine.tools)]
         self.bed = Heater(machine.bed, instant=instant) if machine.heated_bed else None
         self.chamber = Heater(machine.chamber, instant=instant) if machine.heated_chamber else None
-        dice = random.Random(seed)
-        self.mesh = [[round(dice.uniform(-0.15, 0.15), 3) for _ in range(5)] for _ in range(5)]
+        self.dice = random.Random(seed)
+        self.mesh = [[round(self.dice.uniform(-0.15, 0.15), 3) for _ in range(5)] for _ in range(5)]
+        self.slope_mm = self.dice.uniform(0.2, 0.6)  # from one Z motor to the other
         self.reset()
 
     def reset(self) -> None:
@@ -95,6 +96,8 @@ class Board:
         self.interrupted = False  # by M108
         self.asked = False  # a person was asked something that M876 may answer
         self.debug = 0
+        self.pins: dict[int, int] = {}
+        self.light = (0, 0, 0, 0)  # red, green, blue, white
         self.watches_filament = True
         self.keepalive_s = machine.keepalive_s
         self.report_temperatures_s = 0.0

@@ -4,7 +4,7 @@ import re
 from collections.abc import Mapping
 from typing import Final
 
-from polyhost.firmware.marlin.simulator import heat, moves, setup, storage, talk
+from polyhost.firmware.marlin.simulator import heat, moves, outside, probing, setup, storage, talk
 from polyhost.firmware.marlin.simulator.board import Board, Command, Taking, line
 
 COMMANDS: Final[Mapping[bytes, Command]] = {
@@ -12,6 +12,8 @@ COMMANDS: Final[Mapping[bytes, Command]] = {
     **heat.COMMANDS,
     **storage.COMMANDS,
     **setup.COMMANDS,
+    **probing.COMMANDS,
+    **outside.COMMANDS,
     **talk.COMMANDS,
 }
 

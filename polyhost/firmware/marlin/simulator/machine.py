@@ -60,6 +60,7 @@ class Settings(msgspec.Struct, frozen=True):
     retract_feedrate: float = 45.0
     recover_feedrate: float = 45.0
     linear_advance: float = 0.0
+    shaping: tuple[tuple[float, float], tuple[float, float]] = ((0.0, 0.15), (0.0, 0.15))  # Hz and damping, of X and Y
     levelling: bool = False
 
 
@@ -70,6 +71,7 @@ class Machine(msgspec.Struct, frozen=True):
     firmware: str = "Marlin 2.1.2.1 (Mar  1 2023 12:00:00)"
     volume: tuple[float, float, float] = (250.0, 210.0, 210.0)
     tools: int = 1
+    z_motors: int = 2
     heated_bed: bool = True
     heated_chamber: bool = False
     hotend: HeaterModel = HOTEND

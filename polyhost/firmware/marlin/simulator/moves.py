@@ -1,4 +1,4 @@
-"""Moves and where they start from: G0 to G4, G10, G11, G20, G21, G28, G29, G90 to G92, M82 to M84, M400, M410."""
+"""Moves and where they start from: G0 to G4, G10, G11, G20, G21, G28, G90 to G92, M82 to M84, M400, M410."""
 
 from collections.abc import Mapping
 from math import atan2, cos, hypot, sin, sqrt, tau
@@ -34,7 +34,7 @@ def straight(board: Board, rest: bytes) -> Taking | None:
         x, y, z, e, feedrate = _target(board, words(rest))
     if feedrate > 0.0:
         board.feedrate = feedrate
-    if e != planner.e and not board.warm and not _warm(board):
+    if e != planner.e and not board.warm and not is_warm(board):
         board.say(b"echo: cold extrusion prevented\n")
         planner.set_position(planner.x, planner.y, planner.z, e)
     if board.instant:
@@ -65,7 +65,7 @@ def _target(board: Board, given: Mapping[str, float | None]) -> tuple[float, flo
     return at["X"], at["Y"], at["Z"], at["E"], feedrate
 
 
-def _warm(board: Board) -> bool:
+def is_warm(board: Board) -> bool:
     """Whether the hotend in use may extrude."""
     hotend = board.hotends[board.tool]
     if board.cold_extrusion or hotend.temperature(board.now) >= board.min_extrude_c:
@@ -96,7 +96,7 @@ def arc(board: Board, rest: bytes, clockwise: bool) -> Taking | None:
         return None
     if feedrate > 0.0:
         board.feedrate = feedrate
-    if e != from_e and not board.warm and not _warm(board):
+    if e != from_e and not board.warm and not is_warm(board):
         board.say(b"echo: cold extrusion prevented\n")
         planner.set_position(from_x, from_y, from_z, e)
         from_e = e
@@ -223,25 +223,6 @@ def home(board: Board, rest: bytes) -> Taking:
     board.say(line(board.position()))
 
 
-def probe_bed(board: Board, rest: bytes) -> Taking:
-    """G29: a grid of points, then the mesh."""
-    yield from board.rest()
-    if len(board.homed) < 3:
-        board.say(b"echo:Home XYZ First\n")
-        return
-    if not board.instant:
-        yield board.now + 2.0 * sum(len(row) for row in board.mesh)
-    board.levelled = True
-    board.say(line(mesh_report(board)))
-
-
-def mesh_report(board: Board) -> str:
-    """The mesh, as G29 and M420 V print it."""
-    rows = ["Bilinear Leveling Grid:", "      " + "      ".join(str(column) for column in range(len(board.mesh[0])))]
-    rows += [f" {number} " + " ".join(f"{z:+.3f}" for z in row) for number, row in enumerate(board.mesh)]
-    return "\n".join(rows) + "\n"
-
-
 def absolute(board: Board, rest: bytes) -> None:
     board.absolute = board.absolute_e = True
 
@@ -314,7 +295,6 @@ COMMANDS: Final[Mapping[bytes, Command]] = {
     b"G20": inches,
     b"G21": millimetres,
     b"G28": home,
-    b"G29": probe_bed,
     b"G90": absolute,
     b"G91": relative,
     b"G92": set_position,

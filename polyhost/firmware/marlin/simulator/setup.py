@@ -1,4 +1,4 @@
-"""Settings: M92, M201 to M208, M220, M221, M301, M304, M420, M500 to M504, M851, M900."""
+"""Settings: M92, M201 to M208, M220, M221, M301, M304, M420, M500 to M504, M593, M851, M900."""
 
 from collections.abc import Mapping
 from typing import Final
@@ -7,10 +7,11 @@ from msgspec.structs import replace
 
 from polyhost.firmware.marlin.simulator.board import Board, Command, line, words
 from polyhost.firmware.marlin.simulator.machine import AXES, MotionLimits, PerAxis, Settings
-from polyhost.firmware.marlin.simulator.moves import mesh_report
+from polyhost.firmware.marlin.simulator.probing import mesh_report
 
 Given = Mapping[str, float | None]
 
+LEAST_SHAPED_HZ: Final = 7.63
 _STORED: Final = "673 bytes; crc 8192"
 
 
@@ -62,9 +63,14 @@ def _lines_of(settings: Settings) -> dict[str, tuple[str, str]]:
             f"M207 S{settings.retract_length:.2f} F{settings.retract_feedrate * 60.0:.2f}",
         ),
         "M208": ("Recover: F<units/m>", f"M208 F{settings.recover_feedrate * 60.0:.2f}"),
+        "M593": ("Input Shaping:", "\necho:  ".join(_shaping(settings))),
         "M851": ("Z-Probe Offset (mm):", f"M851 {_axes(probe, 'XYZ')}"),
         "M900": ("Linear Advance:", f"M900 K{settings.linear_advance:.2f}"),
     }
+
+
+def _shaping(settings: Settings) -> list[str]:
+    return [f"M593 {axis} F{hz:.2f} D{damping:.2f}" for axis, (hz, damping) in zip("XY", settings.shaping, strict=True)]
 
 
 def _tell(board: Board, code: str) -> None:
@@ -221,6 +227,27 @@ def linear_advance(board: Board, rest: bytes) -> None:
         board.settings = replace(board.settings, linear_advance=factor)
 
 
+def input_shaping(board: Board, rest: bytes) -> None:
+    """M593: F Hz and D damping, of X, Y or both."""
+    given = words(rest)
+    if not given:
+        _tell(board, "M593")
+    hz, damping = given.get("F"), given.get("D")
+    if damping is not None and not 0.0 <= damping <= 1.0:
+        board.say(b"echo:?Zeta (D) value out of range (0-1)\n")
+        damping = None
+    if hz is not None and hz != 0.0 and hz <= LEAST_SHAPED_HZ:
+        board.say(line(f"?Frequency (F) must be greater than {LEAST_SHAPED_HZ:.2f} or 0 to disable"))
+        hz = None
+    x, y = (
+        (old_hz if hz is None else hz, old_damping if damping is None else damping)
+        if axis in given or not {"X", "Y"} & given.keys()
+        else (old_hz, old_damping)
+        for axis, (old_hz, old_damping) in zip("XY", board.settings.shaping, strict=True)
+    )
+    board.settings = replace(board.settings, shaping=(x, y))
+
+
 def store(board: Board, rest: bytes) -> None:
     """M500"""
     board.stored = board.settings
@@ -284,6 +311,7 @@ COMMANDS: Final[Mapping[bytes, Command]] = {
     b"M502": load_defaults,
     b"M503": tell,
     b"M504": validate,
+    b"M593": input_shaping,
     b"M851": probe_offset,
     b"M900": linear_advance,
 }

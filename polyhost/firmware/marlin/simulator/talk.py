@@ -114,15 +114,6 @@ def endstops(board: Board, rest: bytes) -> None:
     board.say(b"Reporting endstop status\n" + "".join(f"{name}: {state}\n" for name, state in states.items()).encode())
 
 
-def filament_sensor(board: Board, rest: bytes) -> None:
-    """M412: S watches or not; it says which when it is given nothing."""
-    wanted = words(rest).get("S")
-    if wanted is None:
-        board.say(line(f"echo:Filament runout {'ON' if board.watches_filament else 'OFF'}"))
-    else:
-        board.watches_filament = wanted > 0.0
-
-
 def report_temperatures(board: Board, rest: bytes) -> None:
     """M155: seconds between two reports; 0: none."""
     if board.machine.autoreport:
@@ -205,7 +196,6 @@ COMMANDS: Final[Mapping[bytes, Command]] = {
     b"M108": nothing,  # these four act when they arrive: see `conversation`
     b"M112": nothing,
     b"M410": nothing,
-    b"M412": filament_sensor,
     b"M876": nothing,
     b"M110": set_line_number,
     b"M111": debug_flags,
