@@ -331,3 +331,4 @@ class Snapshot(msgspec.Struct, frozen=True):
     lines_sent: int = 0
     resends: int = 0
     run: RunProgress | None = None  # the run in progress, or the last one until the next
+    filament_watched: bool = True  # the machine heeds its filament sensors (``M412``)

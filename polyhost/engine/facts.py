@@ -29,6 +29,7 @@ _DIAGONAL: Final = math.sqrt(2.0) - 1.0
 class Facts:
     def __init__(self) -> None:
         self.filament: dict[str, bool] = {}
+        self.filament_watched = True
         self._mesh = MeshReader()
         self._used = True
         self._words: Words = {}
@@ -52,10 +53,9 @@ class Facts:
         if levelled := _LEVELLED.match(text):
             self._used = (levelled[1] or levelled[2]).upper() in ("ON", "1")
         if watched := _WATCHED.match(text):
-            if (watched[1] or watched[2]).upper() in ("ON", "1"):
+            self.filament_watched = (watched[1] or watched[2]).upper() in ("ON", "1")
+            if self.filament_watched:
                 self.filament = self.filament or {"filament": True}
-            else:
-                self.filament = {}
         if sensor := filament_in(text):
             self.filament = self.filament | {sensor[0]: sensor[1]}
         elif not text.startswith("echo:M") and (ran_out := _RAN_OUT.search(text)) and not watched:

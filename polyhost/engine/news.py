@@ -85,6 +85,7 @@ class News:
             retraction=picture.facts.retraction(picture.modal),
             mesh=picture.facts.mesh,
             filament=picture.facts.filament,
+            filament_watched=picture.facts.filament_watched,
             message=picture.modal.message,
             told_progress=picture.modal.told_progress,
             sd_ready=picture.sd_ready and connection.state is PrinterState.READY and used,

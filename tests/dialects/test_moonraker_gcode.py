@@ -153,7 +153,7 @@ BABYSTEPS = ["M290 P0 Z0.1", "M290 P0 Z0.1", "M290 P0 Z0.05"]
         ("PROBE", ["G30"]),
         ("SAVE_CONFIG", ["M500"]),
         ("GET_POSITION", ["M114"]),
-        ("SET_FILAMENT_SENSOR SENSOR=x ENABLE=0", ["M412 S0"]),
+        ("SET_FILAMENT_SENSOR SENSOR=x ENABLE=0", ["M412 S0", "M412"]),
         ("LOAD_FILAMENT", ["M701"]),
         ("SET_LED LED=x RED=1 GREEN=0.5 BLUE=0 TRANSMIT=1", ["M150 R255 U128 B0 W0"]),
         ("SET_PIN PIN=12 VALUE=1", ["M42 P12 S255"]),

@@ -87,6 +87,15 @@ def test_motors_are_let_go_of_where_one_is_held(homed: str, held: bool) -> None:
     assert readers.motors_may_be_let_go(steppers, motion.stepper_enable_of(view)["steppers"]) is held
 
 
+def test_a_filament_sensor_that_is_switched_off_stays_and_says_so() -> None:
+    """Mainsail (store/printer/getters.ts) and Fluidd take the second word of an object for its name."""
+    off = msgspec.structs.replace(RICH, filament={"filament": True, "filament 2": False}, filament_watched=False)
+    sensors = heaters.filament_of(off)
+    assert [name.split(" ")[1] for name in sensors] == ["filament", "filament_2"]
+    assert {sensor["enabled"] for sensor in sensors.values()} == {False}
+    assert sensors.keys() <= configfile.sections_of(view_of(off)).keys()
+
+
 @pytest.fixture
 async def one(tmp_path: Path) -> AsyncIterator[Hosted]:
     async with hosted(tmp_path) as host:

@@ -452,6 +452,8 @@ class DriverContract:
         assert ([len(row) for row in now.mesh.heights], now.mesh.used) == ([5] * 5, False)
         assert (now.z_offset, now.limits.acceleration, now.filament) == (0.05, 800.0, {"filament": True})
         assert (now.absolute, now.absolute_e, now.feedrate_mm_s, now.message) == (False, False, 20.0, "to you")
+        await rig.driver.send(["M412 S0", "M412"], until_done=True)
+        assert (set(rig.driver.snapshot.filament), rig.driver.snapshot.filament_watched) == ({"filament"}, False)
         endstops = endstops_in(await rig.driver.send(["M119"], until_done=True))
         assert endstops.keys() == {"x", "y", "z", "z_probe"}
         commands = ["G90", "M83", "M104 S200", "M109 S200", "G1 X1 E7", "G1 E-2", "M73 P40 R3", "M117 half", "M0"]

@@ -70,8 +70,14 @@ def test_filament_sensors() -> None:
     assert facts.filament == {"filament": True}
     facts.hear("filament: open", PROFILE)
     assert facts.filament == {"filament": False}
+    assert facts.filament_watched
     facts.hear("echo:Filament runout OFF", PROFILE)
-    assert facts.filament == {}
+    assert (facts.filament, facts.filament_watched) == ({"filament": False}, False), (
+        "who switched it off may switch it on"
+    )
+    facts.hear("echo:  M412 S1", PROFILE)
+    assert (facts.filament, facts.filament_watched) == ({"filament": False}, True)
+    assert heard("echo:Filament runout OFF").filament == {}, "nobody knows of a sensor"
 
 
 def test_what_a_file_tells_a_machine() -> None:

@@ -97,7 +97,7 @@ def save(said: Parameters, p: Printer) -> Lines:
 
 @table.command("SET_FILAMENT_SENSOR", help="Heed the filament sensor, or do not", marlin="`M412 S`")
 def sensor(said: Parameters, p: Printer) -> Lines:
-    return [f"M412 S{int(said.whole('ENABLE', 1) != 0)}"]
+    return [f"M412 S{int(said.whole('ENABLE', 1) != 0)}", "M412"]  # asked anew, it says which
 
 
 @table.command("QUERY_FILAMENT_SENSOR", help="Tell whether there is filament", marlin="`M412`")

@@ -85,8 +85,11 @@ def fan_of(snapshot: Snapshot) -> Fields:
 
 
 def filament_of(snapshot: Snapshot) -> Status:
-    """``filament_switch_sensor``, one for each that the machine told of."""
+    """``filament_switch_sensor``, one for each that the machine told of; clients take the second word for its name."""
     return {
-        f"filament_switch_sensor {name}": {"filament_detected": seen, "enabled": True}
+        f"filament_switch_sensor {name.replace(' ', '_')}": {
+            "filament_detected": seen,
+            "enabled": snapshot.filament_watched,
+        }
         for name, seen in snapshot.filament.items()
     }
