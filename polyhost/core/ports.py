@@ -408,8 +408,8 @@ class FileStore(Protocol):
     def on_disk(self, path: str) -> Path:
         """Where `path` is; `NotFound` when a link on the way leads elsewhere."""
 
-    def scan(self) -> tuple[dict[str, OnDisk], list[str]]:
-        """All files, and all folders, parents first."""
+    def scan(self) -> tuple[dict[str, OnDisk], dict[str, float]]:
+        """All files, and all folders, parents first, with the time (Unix) at which something came or went in them."""
 
     def digests(self, path: str) -> Digests: ...
 

@@ -57,7 +57,7 @@ class ByOthers:
                 for folder in above(path):
                     if folder not in folders:
                         await self._files.in_thread(self._store.make_folder, folder)
-                        folders.append(folder)
+                        folders[folder] = self._clock.now()
                 await self._files.in_thread(self._store.place, row.staged, path)
                 found.pop(path, None)
                 log.info("finished the upload of %s, which was cut short", path)
@@ -75,8 +75,8 @@ class ByOthers:
         await self._records.drop_files([row.file.path for row in lost.values()])
         await self._records.move_files(moved)
         await self._files.in_thread(self._store.empty_staging)
-        for folder in folders:
-            self._tree.make_folder(folder)
+        for folder, modified_at in folders.items():
+            self._tree.make_folder(folder, modified_at)
         for row in kept:
             self._files.put(row.file, row.on_disk)
         pictures = {picture.digest for row in kept if row.file.metadata for picture in row.file.metadata.thumbnails}
@@ -146,9 +146,9 @@ class ByOthers:
                         del gone[path]
                         await self._moved(path, to, on_disk)
             there = {*folders}
-            for folder in folders:
+            for folder, modified_at in folders.items():
                 if not self._tree.is_folder(folder):
-                    self._tree.make_folder(folder)
+                    self._tree.make_folder(folder, modified_at)
                     self._files.announce(FolderAdded(folder))
                     self._files.announce(FilesChanged(ROOT, folder, "created", is_folder=True))
             lost = [folder.path for folder in self._tree.folder("").all_folders() if folder.path not in there]

@@ -81,13 +81,13 @@ class Tree:
         """The file, or all files of the folder."""
         return list(self.folder(path).all_files()) if self.is_folder(path) else [self.file(path)]
 
-    def make_folder(self, path: str) -> Folder:
-        """The folder, made with those it is in as far as they are missing."""
+    def make_folder(self, path: str, modified_at: float | None = None) -> Folder:
+        """The folder, made with those it is in as far as they are missing; `modified_at` (Unix) is now if not given."""
         folder = self._root
         for name in path.split("/") if path else ():
             if name not in folder.folders:
                 below = f"{folder.path}/{name}" if folder.path else name
-                folder.folders[name] = Folder(below, self._clock.now())
+                folder.folders[name] = Folder(below, self._clock.now() if modified_at is None else modified_at)
                 self.revision += 1
             folder = folder.folders[name]
         return folder

@@ -112,10 +112,10 @@ class Library:
                 raise NotFound(f"{path} is reached through a link, which is not followed")
         return place
 
-    def scan(self) -> tuple[dict[str, OnDisk], list[str]]:
+    def scan(self) -> tuple[dict[str, OnDisk], dict[str, float]]:
         """All files and all folders, parents first; links and names that no client could say are left out."""
         files: dict[str, OnDisk] = {}
-        folders: list[str] = []
+        folders: dict[str, float] = {}
         unread = [""]
         while unread:
             folder = unread.pop()
@@ -127,11 +127,11 @@ class Library:
                             self._left_out.add(path)
                             log.warning("%r in the library is left out: its name or depth is not allowed", path)
                     elif entry.is_dir(follow_symlinks=False):
-                        folders.append(path)
+                        folders[path] = entry.stat(follow_symlinks=False).st_mtime
                         unread.append(path)
                     elif entry.is_file(follow_symlinks=False):
                         files[path] = _on_disk(entry.stat(follow_symlinks=False))
-        return files, sorted(folders)
+        return files, dict(sorted(folders.items()))
 
     def digests(self, path: str) -> Digests:
         hashes = _Hashes()

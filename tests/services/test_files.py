@@ -423,3 +423,12 @@ async def a_world() -> AsyncIterator[World]:
     with tempfile.TemporaryDirectory() as folder:
         async with living(World(Path(folder))) as world:
             yield world
+
+
+async def test_a_folder_is_as_old_after_a_restart_as_before(tmp_path: Path) -> None:
+    async with living(World(tmp_path)) as world:
+        await world.files.make_folder("old", ADMIN)
+        [place] = tmp_path.rglob("old")
+    os.utime(place, (1e9, 1e9))
+    async with living(World(tmp_path)) as world:
+        assert world.files.folder("old").modified_at == 1e9

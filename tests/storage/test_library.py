@@ -31,13 +31,13 @@ def test_what_arrives_is_hashed_and_gets_its_place(library: Library, tmp_path: P
     staged.write(content[:1_000_000])
     staged.write(bytearray(content[1_000_000:]))
     on_disk, digests = staged.finish()
-    assert library.scan() == ({}, [])
+    assert library.scan() == ({}, {})
     assert digests.sha256 == hashlib.sha256(content).hexdigest()
     assert digests.sha1 == hashlib.sha1(content, usedforsecurity=False).hexdigest()
     assert digests.md5 == hashlib.md5(content, usedforsecurity=False).hexdigest()
     library.make_folder("a")
     library.place(staged.name, "a/b.gcode")
-    assert library.scan() == ({"a/b.gcode": on_disk}, ["a"])
+    assert library.scan() == ({"a/b.gcode": on_disk}, {"a": (tmp_path / "files" / "a").stat().st_mtime})
     assert library.digests("a/b.gcode") == digests
     assert library.on_disk("a/b.gcode").read_bytes() == content
     staged.discard()  # too late to take anything back
@@ -59,7 +59,7 @@ def test_no_link_is_followed(library: Library, tmp_path: Path) -> None:
     (outside / "canary").write_text("alive")
     (tmp_path / "files" / "away").symlink_to(outside)
     (tmp_path / "files" / "canary").symlink_to(outside / "canary")
-    assert library.scan() == ({}, [])
+    assert library.scan() == ({}, {})
     for path in ("away/canary", "canary"):
         with pytest.raises(NotFound):
             library.on_disk(path)
@@ -90,11 +90,11 @@ def test_folders_move_and_go_whole(library: Library, tmp_path: Path) -> None:
         library.move("a", "d")
     library.move("a", "d/e")
     files, folders = library.scan()
-    assert (list(files), folders) == (["d/e/b/c.gcode"], ["d", "d/e", "d/e/b"])
+    assert (list(files), list(folders)) == (["d/e/b/c.gcode"], ["d", "d/e", "d/e/b"])
     with pytest.raises(NotNow):
         library.make_folder("d")
     library.remove("d")
-    assert library.scan() == ({}, [])
+    assert library.scan() == ({}, {})
     assert list((tmp_path / "staging").iterdir()) == []
     with pytest.raises(NotFound):
         library.remove("d")
