@@ -185,6 +185,7 @@ def check_both_tell_the_same(everybody: Everybody, name: str) -> None:
     front_end, server = everybody.moonraker, everybody.host
     front_end.sees("extruder", target=60.0)
     front_end.sees("heater_bed", target=40.0)
+    front_end.until(lambda _: front_end.status()["extruder"]["temperature"] > 58, "heat")
     front_end.until(lambda _: (front_end.status()["print_stats"]["info"]["current_layer"] or 0) > 1, "a second layer")
     front_end.until(lambda _: front_end.status()["print_stats"]["print_duration"] > 0, "printing")
     before, job, after = everybody.objects(), server.get("/api/job"), everybody.objects()
