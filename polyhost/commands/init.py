@@ -1,6 +1,7 @@
 """`init`: the first administrator and an API key, without a browser."""
 
 import asyncio
+import shlex
 from typing import Annotated
 
 import msgspec
@@ -28,4 +29,5 @@ def init(
     say(f"{folder} has its administrator now; this is not shown again:")
     for name, value in (("user", made.user), ("password", made.password), ("API key", made.api_key)):
         show(f"{name:<8}  {value}")
-    say("Next: polyhost serve (as a service: docs/systemd.md)")
+    elsewhere = f" --data {shlex.quote(str(data))}" if data is not None else ""
+    say(f"Next: polyhost serve{elsewhere} (as a service: docs/systemd.md)")
