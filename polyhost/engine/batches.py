@@ -50,6 +50,7 @@ class Batches:
         self.stop: bytes | None = None
         self.whole = False
         self._name = order.name
+        self._size = order.size_bytes
         self._file = file
         self._reader = LineReader(file, start=order.start_byte)
         self._intake = intake
@@ -69,6 +70,7 @@ class Batches:
             self._rest = ([], [])
         else:
             lines, ends = self._reader.read(_BATCH)
+            self._check_whole()
             if not lines:
                 self.whole = True
                 if self._empty:
@@ -89,6 +91,14 @@ class Batches:
             lines, ends = lines[:index], ends[:index]
         start, self._read_to = self._read_to, behind
         return self._intake.taken(lines, ends, start, text)
+
+    def _check_whole(self) -> None:
+        """`Malformed` when other hands write into the very file that is printed: its end would be none of the run."""
+        size = os.fstat(self._file.fileno()).st_size
+        if size != self._size:
+            raise Malformed(
+                f"{self._name} was changed on the disk while it was printed: {size} bytes, not {self._size}"
+            )
 
     def close(self) -> None:
         """Let go of the file."""
