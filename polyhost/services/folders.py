@@ -6,19 +6,19 @@ front ends look for their looks.
 """
 
 import asyncio
-import errno
 import os
 import secrets
 import shutil
 import stat
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Final, TypeVar
 
 import msgspec
 
 from polyhost.config import Uploads
+from polyhost.core.disk import disk
 from polyhost.core.errors import Malformed, NoSpace, NotAllowed, NotFound, NotNow
 from polyhost.core.events import FilesChanged
 from polyhost.core.file import MAX_DEPTH, checked_name
@@ -31,7 +31,6 @@ T = TypeVar("T")
 MAX_ENTRIES: Final = 5000
 """Files and folders of one root; what is beyond is not shown, and no more can be added."""
 DOTTED: Final = frozenset({".theme"})
-_REFUSED_BY_DISK: Final = {errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS, errno.EFBIG, errno.EMFILE, errno.ENFILE}
 
 Rendered = Callable[[], Mapping[str, str]]
 """Files that the host writes: their names, and what they say now."""
@@ -124,7 +123,7 @@ class PlainFolder:
         place = await self.on_disk(path)
 
         def read() -> bytes:
-            with _disk(path):
+            with disk(path):
                 return place.read_bytes()
 
         return await asyncio.to_thread(read)
@@ -221,7 +220,7 @@ class PlainFolder:
 
     def _on_disk(self, path: str) -> Path:
         place = self._place.resolve() / path
-        with _disk(path):
+        with disk(path):
             if Path(os.path.realpath(place)) != place:
                 raise NotFound(f"{path} is reached through a link, which is not followed")
         return place
@@ -233,7 +232,7 @@ class PlainFolder:
 
     def _look(self, rendered: dict[str, str]) -> dict[str, Entry]:
         if self.needs is not None:
-            with _disk(self.root):
+            with disk(self.root):
                 self._place.mkdir(mode=0o700, parents=True, exist_ok=True)
         for name, said in rendered.items():
             if self._said.get(name) != said or not (self._place / name).is_file():
@@ -243,7 +242,7 @@ class PlainFolder:
         unread = [""]
         while unread and len(found) < MAX_ENTRIES:
             folder = unread.pop(0)
-            with _disk(folder or self.root), os.scandir(self._place / folder) as entries:
+            with disk(folder or self.root), os.scandir(self._place / folder) as entries:
                 for one in sorted(entries, key=lambda one: one.name.lower()):
                     path = f"{folder}/{one.name}" if folder else one.name
                     if len(found) >= MAX_ENTRIES or not _is_sayable(path):
@@ -267,7 +266,7 @@ class PlainFolder:
         self._check_room(0, 0 if self._on_disk(path).exists() else 1)
 
         def put(place: Path) -> None:
-            with _disk(path):
+            with disk(path):
                 os.replace(staged, place)
                 _sync(place.parent)
 
@@ -300,7 +299,7 @@ class PlainFolder:
                 continue
             if place.exists():
                 raise NotNow(f"{folder} is a file, not a folder")
-            with _disk(folder):
+            with disk(folder):
                 place.mkdir(mode=0o700)
                 _sync(place.parent)
             made.append(folder)
@@ -322,8 +321,10 @@ class PlainFolder:
     def _delete(self, path: str, only_empty: bool) -> Callable[[], None]:
         place = self._there(path)
         is_folder = place.is_dir()
-        with _disk(path):
+        with disk(path):
             if only_empty and is_folder:
+                if any(place.iterdir()):
+                    raise NotNow(f"{path} is not empty")
                 place.rmdir()
             else:
                 away = self._away()
@@ -335,7 +336,7 @@ class PlainFolder:
     def _move(self, path: str, to: str) -> Callable[[], Entry]:
         source = self._there(path)
         to, place, is_folder = self._destination(path, source, to)
-        with _disk(f"moving {path} to {to}"):
+        with disk(f"moving {path} to {to}"):
             os.replace(source, place)
             _sync(place.parent)
             _sync(source.parent)
@@ -354,7 +355,7 @@ class PlainFolder:
         was_there = place.exists()
         away = self._away()
         try:
-            with _disk(f"copying {path} to {to}"):
+            with disk(f"copying {path} to {to}"):
                 if is_folder:
                     away.mkdir(mode=0o700)
                 for one in below[is_folder:]:
@@ -413,7 +414,7 @@ class PlainFolder:
             raise NoSpace(f"{usage.free} bytes are free; {size_bytes} more would leave less than {kept}")
 
     def _put(self, place: Path, content: bytes, *, unless_same: bool = False) -> None:
-        with _disk(place.name):
+        with disk(place.name):
             if unless_same and place.is_file() and place.read_bytes() == content:
                 return
             away = self._away()
@@ -432,25 +433,6 @@ def clear_partial(folder: Path) -> None:
     """Remove what a server that died left beside a plain folder."""
     for left in folder.glob(".*.partial"):
         shutil.rmtree(left, ignore_errors=True) if left.is_dir() else left.unlink(missing_ok=True)
-
-
-@contextmanager
-def _disk(doing: str) -> Iterator[None]:
-    """Says what an `OSError` met while `doing` something means to whoever asked."""
-    try:
-        yield
-    except OSError as error:
-        if error.errno in _REFUSED_BY_DISK:
-            raise NoSpace(f"the disk refused {doing}: {error.strerror}") from error
-        if error.errno in {errno.ENOENT, errno.ENOTDIR, errno.ELOOP}:
-            raise NotFound(f"{doing}: nothing is there") from error
-        if error.errno == errno.ENOTEMPTY:
-            raise NotNow(f"{doing} is not empty") from error
-        if error.errno in {errno.EEXIST, errno.EISDIR}:
-            raise NotNow(f"{doing}: something is there already") from error
-        if error.errno == errno.ENAMETOOLONG:
-            raise Malformed(f"{doing}: the path is too long for this disk") from error
-        raise NoSpace(f"the disk refused {doing}: {error.strerror or error}") from error
 
 
 def _found(known: Mapping[str, Entry], path: str, root: str) -> Entry:

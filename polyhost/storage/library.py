@@ -4,45 +4,27 @@ Everything here blocks and is called from a thread.  Nothing below the root is r
 library is its own place on the disk, or it is not there.  Promises R4, R5, R13 and S4.
 """
 
-import errno
 import hashlib
 import logging
 import os
 import secrets
 import shutil
 import stat
-from collections.abc import Collection, Iterator
+from collections.abc import Collection
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
-from polyhost.core.errors import Malformed, NoSpace, NotFound, NotNow
+from polyhost.core.disk import disk
+from polyhost.core.errors import Malformed, NotFound, NotNow
 from polyhost.core.file import checked_name, checked_path
 from polyhost.core.ports import Digests, OnDisk
 
 log = logging.getLogger(__name__)
 
-_REFUSED_BY_DISK: Final = {errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS, errno.EFBIG, errno.EMFILE, errno.ENFILE}
 _PIECE: Final = 1 << 20
 _second_thread: Final = ThreadPoolExecutor(2, "md5")
-
-
-@contextmanager
-def disk(doing: str) -> Iterator[None]:
-    """Says what an `OSError` met while `doing` something means to whoever asked."""
-    try:
-        yield
-    except OSError as error:
-        if error.errno in _REFUSED_BY_DISK:
-            raise NoSpace(f"the disk refused {doing}: {error.strerror}") from error
-        if error.errno in {errno.ENOENT, errno.ENOTDIR, errno.ELOOP}:
-            raise NotFound(f"{doing}: nothing is there") from error
-        if error.errno in {errno.EEXIST, errno.ENOTEMPTY, errno.EISDIR}:
-            raise NotNow(f"{doing}: something is there already") from error
-        if error.errno == errno.ENAMETOOLONG:
-            raise Malformed(f"{doing}: the path is too long for this disk") from error
-        raise NoSpace(f"the disk refused {doing}: {error.strerror or error}") from error
 
 
 class _Hashes:

@@ -14,10 +14,10 @@ from typing import Any, Final, Protocol, TypeVar
 import msgspec
 
 from polyhost.core import namespaces as rules
+from polyhost.core.disk import disk
 from polyhost.core.errors import Malformed, NotFound, NotNow, TooLarge
 from polyhost.core.file import checked_name
 from polyhost.core.namespaces import MAX_BACKUPS, MAX_NAMESPACES, MAX_RECORD_BYTES, MAX_TOTAL_BYTES
-from polyhost.storage.library import disk
 
 T = TypeVar("T")
 Row = tuple[str, str, bytes]

@@ -5,8 +5,8 @@ import secrets
 from pathlib import Path
 from typing import Final
 
+from polyhost.core.disk import disk
 from polyhost.core.errors import Damaged
-from polyhost.storage.library import disk
 
 _LETTERS: Final = "ABCDEFGHJKLMNPQRSTUVWXYZ23456789"  # none that is mistaken for another
 KEY_BYTES: Final = 32

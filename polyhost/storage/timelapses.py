@@ -13,10 +13,10 @@ from typing import Final
 
 import msgspec
 
+from polyhost.core.disk import disk
 from polyhost.core.errors import NotFound
 from polyhost.core.file import checked_name
 from polyhost.core.timelapse import MOVIE_SUFFIX, THUMBNAIL_SUFFIX, Movie, Recording
-from polyhost.storage.library import disk
 
 _ABOUT: Final = "about"
 _SUFFIXES: Final = (MOVIE_SUFFIX, ".mpg", ".mpeg", ".m4v", ".mkv")

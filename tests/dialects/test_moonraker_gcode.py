@@ -547,7 +547,7 @@ M119 = [
 
 async def test_endstops_are_asked_for(one: Hosted) -> None:
     one.machine.answers = {"M119": M119}
-    said = {"x": "TRIGGERED", "y": "open", "z_probe": "TRIGGERED", "filament": "open"}
+    said = {"x": "TRIGGERED", "y": "open", "z_probe": "TRIGGERED"}  # a filament sensor is none
     async with one.client(role=Role.OPERATOR) as client:
         assert (await client.get("/printer/query_endstops/status")).json() == {"result": said}
     one.machine.answers = {"M119": ["z_min: TRIGGERED"]}

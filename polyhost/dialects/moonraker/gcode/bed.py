@@ -1,12 +1,10 @@
 """The bed: probing, endstops, meshes.  Marlin keeps one mesh, in its own memory."""
 
-import re
-from typing import Final
-
 from polyhost.core.errors import Malformed
 from polyhost.core.user import Caller
 from polyhost.dialects.moonraker.gcode.grammar import Parameters
 from polyhost.dialects.moonraker.gcode.table import Doing, Lines, Step, Table
+from polyhost.firmware.marlin.endstops import endstops_in
 from polyhost.services.host import Host
 from polyhost.services.printer import Printer
 
@@ -55,17 +53,10 @@ def output(said: Parameters, p: Printer) -> Lines:
     return ["M420 V"]
 
 
-_ENDSTOP: Final = re.compile(r"(?:echo:\s*)?(\w+?)(?:_(?:min|max))?:\s*(open|TRIGGERED)", re.IGNORECASE)
-
-
 async def endstops_of(host: Host, p: Printer, by: Caller) -> dict[str, str]:
     """What the machine says of each endstop now, in Klipper's words; of two of one axis, whichever is touched."""
-    found: dict[str, str] = {}
-    for line in await host.terminal.send(p, ["M119"], by, until_done=True):
-        if (said := _ENDSTOP.fullmatch(line.strip())) is not None:
-            touched = said[2].lower() == "triggered" or found.get(said[1]) == "TRIGGERED"
-            found[said[1].lower()] = "TRIGGERED" if touched else "open"
-    return found
+    found = endstops_in(await host.terminal.send(p, ["M119"], by, until_done=True))
+    return {name: "TRIGGERED" if touched else "open" for name, touched in found.items()}
 
 
 @table.command("QUERY_ENDSTOPS", help="Tell which endstops are touched", marlin="`M119`")

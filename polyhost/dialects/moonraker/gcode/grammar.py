@@ -32,11 +32,6 @@ class Command:
     line: str
 
     @property
-    def is_plain(self) -> bool:
-        """Whether it is a letter and a number, as all firmware has them."""
-        return _PLAIN.fullmatch(self.name) is not None
-
-    @property
     def tool(self) -> int | None:
         """Which tool it selects, if it does that."""
         found = _TOOL.fullmatch(self.name)
