@@ -25,6 +25,7 @@ from polyhost.engine.messages import EndedRun
 from polyhost.services.bus import Bus
 from polyhost.services.files import Files
 from polyhost.services.going_on import GoingOn, progress_in
+from polyhost.services.interrupted import Interrupted
 from polyhost.services.past import Past
 from polyhost.services.printer import Printer
 from polyhost.services.printers import Printers
@@ -63,6 +64,7 @@ class Runs:
         last = records.load_last_runs()
         self._going_on = printers.runs = GoingOn(last, records, printers, files, bus, clock, self._wake)
         self.past = Past(records, self._going_on, files)
+        self.interrupted = Interrupted(self, printers)
         files.user = self
         selected = records.load_selected()
         by_slug = {printer.slug: printer for printer in printers.all()}
@@ -279,31 +281,16 @@ class Runs:
             return await self.start_from_card(p, self._on_card(p, run.path), by)
         return await self.start(p, run.path, by)
 
-    # Interrupted runs
-
-    async def resume_plan(self, run_id: str, by: Caller) -> ResumePlan:
-        """What would be sent to go on with an interrupted run, for a person to read first."""
-        run = await self.get(run_id)
-        p = self._printers.get(run.printer)
+    async def start_behind(self, p: Printer, run: Run, plan: ResumePlan, by: Caller) -> Run:
+        """Print the rest of what the interrupted `run` printed, behind the script of `plan`."""
         _needs(by, p)
-        if run.state is not RunState.INTERRUPTED:
-            raise NotNow(f"only an interrupted run can be resumed; this one is {run.state.value}")
-        return await p.driver.resume_plan(run_id)
-
-    async def resume_interrupted(self, run_id: str, script_seen: tuple[str, ...], by: Caller) -> Run:
-        """Go on with an interrupted run, as a new run; `NotNow` unless `script_seen` is what the plan says now."""
-        plan = await self.resume_plan(run_id, by)
-        if script_seen != plan.script:
-            raise NotNow("the script to resume with is not the one that was read; read it again")
-        run = await self.get(run_id)
-        p = self._printers.get(run.printer)
         file = self._printable(run.path)
         if file.sha256 != plan.sha256:
             raise NotNow(f"{run.path} is not the file that was interrupted; put that one back first")
         self._must_be_idle(p)
         scripts = await self._scripts.of_run(p, file, by)
         scripts = msgspec.structs.replace(scripts, before_start=plan.script)
-        return await unbroken(self._start(p, file, scripts, by, start_byte=plan.start_byte, resumed_from=run_id))
+        return await unbroken(self._start(p, file, scripts, by, start_byte=plan.start_byte, resumed_from=run.id))
 
     # What holders and files say; all of these return at once
 

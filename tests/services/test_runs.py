@@ -422,26 +422,26 @@ async def test_an_interrupted_run_is_resumed_by_who_read_the_script(ready: World
     p = mk3(ready)
     run = await ready.runs.start(p, "a.gcode", OPERATOR)
     with pytest.raises(NotNow, match="only an interrupted run"):
-        await ready.runs.resume_plan(run.id, OPERATOR)
+        await ready.runs.interrupted.plan(run.id, OPERATOR)
     ready.driver.reach(RunState.INTERRUPTED, file_bytes=200, reason="power cut")
     await ended(ready)
     with pytest.raises(NotFound, match="journal"):
-        await ready.runs.resume_plan(run.id, OPERATOR)
+        await ready.runs.interrupted.plan(run.id, OPERATOR)
     sha256 = ready.files.get("a.gcode").sha256
     ready.driver.plan = ResumePlan(run.id, "a.gcode", sha256, 200, 50, ("G28 X Y", "M109 S200"), ("look first",))
-    plan = await ready.runs.resume_plan(run.id, OPERATOR)
+    plan = await ready.runs.interrupted.plan(run.id, OPERATOR)
     with pytest.raises(NotNow, match="read it again"):
-        await ready.runs.resume_interrupted(run.id, ("G28",), OPERATOR)
+        await ready.runs.interrupted.resume(run.id, ("G28",), OPERATOR)
     with pytest.raises(NotAllowed):
-        await ready.runs.resume_interrupted(run.id, plan.script, VIEWER)
-    resumed = await ready.runs.resume_interrupted(run.id, plan.script, OPERATOR)
+        await ready.runs.interrupted.resume(run.id, plan.script, VIEWER)
+    resumed = await ready.runs.interrupted.resume(run.id, plan.script, OPERATOR)
     order = ready.driver.orders[-1]
     assert (resumed.resumed_from, order.start_byte, order.scripts.before_start) == (run.id, 200, plan.script)
     ready.driver.reach(RunState.INTERRUPTED)
     await until(lambda: ready.runs.current(p) is None)
     await ready.upload("a.gcode", b"another version")
     with pytest.raises(NotNow, match="not the file that was interrupted"):
-        await ready.runs.resume_interrupted(run.id, plan.script, OPERATOR)
+        await ready.runs.interrupted.resume(run.id, plan.script, OPERATOR)
 
 
 async def test_progress_says_where_its_time_is_from(ready: World) -> None:

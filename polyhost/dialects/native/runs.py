@@ -54,14 +54,14 @@ async def one(call: Call) -> RunView:
 @routes.get("/native/v1/runs/{id}/resume-plan", needs=Permission.PRINT)
 async def resume_plan(call: Call) -> ResumePlan:
     run = await _run(call)
-    return await call.host.runs.resume_plan(run.id, by=call.caller)
+    return await call.host.runs.interrupted.plan(run.id, by=call.caller)
 
 
 @routes.post("/native/v1/runs/{id}/resume", needs=Permission.PRINT)
 async def resume(call: Call) -> Encoded:
     wanted = await call.body(Resume)
     interrupted = await _run(call)
-    run = await call.host.runs.resume_interrupted(interrupted.id, wanted.script, by=call.caller)
+    run = await call.host.runs.interrupted.resume(interrupted.id, wanted.script, by=call.caller)
     return created(f"{call.base}/native/v1/runs/{run.id}", view_of_run(call.host, run))
 
 
