@@ -23,12 +23,14 @@ Objects and connections
 - Of a board, lines are counted where Klipper counts bytes; Marlin tells nothing of its load.
 - A batch has at most 1,000 requests, and nothing more of it is done once its answers have 16 MiB; a message and a body
   have at most 1 MiB.
-- Beyond 64 requests of one WebSocket that wait for the printer, others are refused with 503.
+- Beyond 64 requests of one WebSocket that wait for the printer, others are refused with 503; an emergency stop is not.
+- One selects at most 2,000 objects and fields; what a client says of itself has 255 bytes each; JSON has 32,768 lists
+  and objects.  A WebSocket of which nobody knows whose it is may send 200 messages at once, and 20 a second.
 
 Scripts and prints
 
-- A script has at most 64 KiB and 1,000 lines, and is judged whole before its first line is sent; ``M112`` in it counts
-  at once, and is then all that it does.
+- A script has at most 64 KiB and 1,000 lines of 4,096 characters, and is judged whole before its first line is sent;
+  ``M112`` in it counts at once, and is then all that it does.  An emergency stop in a batch comes before its rest.
 - A word that the machine does not know is told at the console and the script is answered 200, as upstream; a command
   of Klipper's that the machine lacks the word for, or that Marlin cannot do, is refused with 400 and the way out.
 - A restart closes the link of a machine and opens it again; while it prints that is refused with 400.
