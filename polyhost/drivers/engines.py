@@ -187,6 +187,12 @@ class EnginePool:
                 group.create_task(self._stop(engine, cancel_runs), name=f"stop engine {engine.number}")
 
     async def _stop(self, engine: _Engine, cancel_runs: bool) -> None:
+        # One that was started and is not met yet would never be ended by anybody.
+        ends = time.monotonic() + START_S
+        while engine.child and not engine.died() and engine.client is None:
+            if time.monotonic() > ends:
+                break
+            await asyncio.sleep(0.01)
         client = engine.client
         if client is None:
             return
@@ -287,7 +293,7 @@ class EnginePool:
         """Keep one engine alive and attached."""
         deaths = 0
         silent_since: float | None = None
-        while not (self.stopping or engine.stopping):
+        while not engine.stopping and (engine.child or not self.stopping):
             try:
                 client, welcome = await EngineClient.attach(engine.socket, lambda heard: self._heard(engine, heard))
             except Malformed as error:

@@ -145,6 +145,8 @@ class Conversations:
     async def _with(self, by: str) -> Conversation:
         if by not in self._open:
             key = self._keys[by]
-            socket = await connect(self._url, additional_headers={"X-Api-Key": key} if key else {}, max_size=None)
+            headers = {"X-Api-Key": key} if key else {}
+            # Whatever it was told and nobody read: a client that stops reading is ten seconds about its end.
+            socket = await connect(self._url, additional_headers=headers, max_size=None, max_queue=None)
             self._open[by] = Conversation(socket, self._patience_s)
         return self._open[by]
