@@ -13,6 +13,7 @@ from polyhost.services.printer import Printer
 
 table = Table()
 
+KEPT_BY: Final = "Send SAVE_CONFIG, or it is forgotten with the next reset."
 MAX_SPEED: Final = 10_000.0  # mm/s
 MAX_ACCELERATION: Final = 1_000_000.0  # mm/s²
 _TINY: Final = 1e-6
@@ -119,7 +120,7 @@ def set_offset(said: Parameters, p: Printer) -> Step:
 def apply_to_probe(said: Parameters, p: Printer) -> Step:
     async def apply(doing: Doing) -> None:
         z = await doing.host.tuning.keep_in_probe(p, doing.by)
-        doing.remark(f"probe: z_offset: {z:.3f}\nSend SAVE_CONFIG, or it is forgotten with the next reset.")
+        doing.remark(f"probe: z_offset: {z:.3f}\n{KEPT_BY}")
 
     return apply
 
@@ -132,7 +133,7 @@ def apply_to_probe(said: Parameters, p: Printer) -> Step:
 def apply_to_endstop(said: Parameters, p: Printer) -> Step:
     async def apply(doing: Doing) -> None:
         z = await doing.host.tuning.keep_at_endstop(p, doing.by)
-        doing.remark(f"stepper_z: position_endstop: {z:.3f}\nSend SAVE_CONFIG, or it is forgotten with the next reset.")
+        doing.remark(f"stepper_z: position_endstop: {z:.3f}\n{KEPT_BY}")
 
     return apply
 
