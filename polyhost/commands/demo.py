@@ -160,6 +160,7 @@ async def _print(app: "App", ready: Ready, folder: Path) -> int:
     # A session of its own: Ctrl-C is for us, and ends both.
     process = await asyncio.create_subprocess_exec(
         sys.executable,
+        "-P",
         "-m",
         "polyhost.cli",
         *arguments,

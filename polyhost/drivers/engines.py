@@ -80,7 +80,7 @@ class _Engine:
         """Start the process, in a session of its own."""
         self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         self.log.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        arguments = [sys.executable, "-m", "polyhost.engine"]
+        arguments = [sys.executable, "-P", "-m", "polyhost.engine"]  # what lies in the folder it begins in is no module
         arguments += ["--directory", str(self.directory), "--socket", str(self.socket)]
         # Not subprocess: its object would want to outlive the child, and here the child outlives us.
         self.child = os.posix_spawn(

@@ -111,7 +111,7 @@ async def _started() -> Process:
     environment = os.environ | {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
     try:
         return await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", worker.__name__), stdin=PIPE, stdout=PIPE, env=environment
+            *(sys.executable, "-P", "-m", worker.__name__), stdin=PIPE, stdout=PIPE, env=environment
         )
     except OSError as error:
         raise NoSpace(f"no process can be started to read files: {error.strerror}") from error

@@ -289,7 +289,7 @@ async def _rendered_apart(asked: bytes) -> Rendered | NotRendered:
     """The answer of a process of its own, which is ended when it takes too long."""
     try:
         process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", script_worker.__name__), stdin=PIPE, stdout=PIPE, stderr=PIPE
+            *(sys.executable, "-P", "-m", script_worker.__name__), stdin=PIPE, stdout=PIPE, stderr=PIPE
         )
     except OSError as error:
         raise NoSpace(f"no process can be started to render scripts: {error.strerror}") from error

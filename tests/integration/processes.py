@@ -112,10 +112,13 @@ class Host:
         """Start the server and wait until it answers; it takes the port it had before, or a free one."""
         port = self.url.rsplit(":", 1)[1] if self.url else str(free_port())
         self.url = f"http://127.0.0.1:{port}"
-        command = [sys.executable, "-m", "polyhost.cli", "serve", "--data", str(self.data), "--host", "127.0.0.1"]
+        command = [sys.executable, "-P", "-m", "polyhost.cli", "serve", "--data", str(self.data), "--host", "127.0.0.1"]
         log = (self.folder / "server.log").open("ab")
         self._server = subprocess.Popen(
-            [*command, "--config", str(self._config), "--port", port, "--allow-root"], stdout=log, stderr=log
+            [*command, "--config", str(self._config), "--port", port, "--allow-root"],
+            stdout=log,
+            stderr=log,
+            cwd=self.folder,
         )
         log.close()
         self.client = httpx.Client(base_url=self.url, headers={"X-Api-Key": self.key}, timeout=30)

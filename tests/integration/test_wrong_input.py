@@ -123,3 +123,17 @@ def test_settings_that_cannot_be_are_refused_before_anything_starts(tmp_path: Pa
     assert answer.returncode == 2
     assert "did you mean `port`" in answer.stderr
     assert "Traceback" not in answer.stderr
+
+
+def test_what_lies_in_the_folder_it_is_started_in_is_no_part_of_it(tmp_path: Path) -> None:
+    """A folder of downloads may have anything in it, under the names of modules too."""
+    for name in ("dataclasses", "msgspec", "json", "polyhost"):
+        (tmp_path / f"{name}.py").write_text("raise SystemExit('not the module that was meant')\n")
+    with host(tmp_path, '[[printers]]\nslug = "v"\ndriver = "virtual"\nspeed = 0\n') as server:
+        server.wait_ready()  # its engine has begun
+        assert server.upload("read.gcode", b"G28\nG1 X10 F600\n").status_code == 201
+
+        def analysis() -> bool:
+            return "gcodeAnalysis" in server.get("/api/files/local/read.gcode")
+
+        until(analysis, "the file to be read")
