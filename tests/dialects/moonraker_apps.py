@@ -1,6 +1,7 @@
-"""What slicers and apps send to a Moonraker, as their public sources do; told in our words, with what they read of it.
+"""What slicers and apps send to a Moonraker, told in our words, with what they read of it.
 
-Each is a list of requests in their order.  Specification, 2.9 and 3.1.
+The slicers follow the files that are named with them; the apps were told from our specification, 2.9 and 3.1, and what
+typed clients decode is in ``moonraker_readers.py``.  Each is a list of requests in their order.
 """
 
 from collections.abc import Mapping
@@ -17,9 +18,10 @@ class Send(msgspec.Struct):
     request: str
     json: Any = None
     form: dict[str, str] | None = None  # beside the file
+    name: str = "part.gcode"  # of the file
     status: int = 200
     reads: dict[str, Any] = {}
-    headers: dict[str, str] = {}
+    first: str | None = None  # the key that has to come first in the answer
 
 
 class Call(msgspec.Struct):
@@ -33,21 +35,21 @@ class Call(msgspec.Struct):
 
 ORCASLICER: Final = (
     Send("GET /server/info", reads={"result.klippy_state": "ready"}),
-    Send("GET /server/files/roots", reads={"result.0.permissions": None}),
+    Send("GET /server/files/roots", reads={"result.0.name": None, "result.0.permissions": None}),
     Send(
         "POST /server/files/upload",
-        form={"root": "gcodes", "path": "", "print": "false", "plateindex": "1"},
+        form={"root": "gcodes", "print": "false"},
         status=201,
         reads={"item.path": "part.gcode", "print_started": False},
     ),
     Send("POST /printer/print/start", {"filename": "part.gcode"}, reads={"result": "ok"}),
 )
-"""As released: it uploads, and starts what it uploaded with a call of its own."""
+"""OrcaSlicer's ``src/slic3r/Utils/Moonraker.cpp`` of 2026; it starts with a call of its own."""
 
-ORCASLICER_2026: Final = (
+ORCASLICER_STARTING: Final = (
     Send(
         "POST /server/files/upload",
-        form={"root": "gcodes", "path": "", "print": "true", "plateindex": "1"},
+        form={"root": "gcodes", "print": "true"},
         status=201,
         reads={"item.path": "part.gcode", "print_started": True},
     ),
@@ -56,31 +58,26 @@ ORCASLICER_2026: Final = (
 """It looks for what it needs in a wrapped body, does not find it, and starts again what is going already."""
 
 SUPERSLICER: Final = (
-    Send("GET /server/info", reads={"result.moonraker_version": None}),
+    Send("GET /server/info", first="result", reads={"result.moonraker_version": None}),
     Send(
         "POST /server/files/upload",
         form={"root": "gcodes", "path": "sub/folder", "print": "true"},
         status=201,
-        reads={"print_started": True, "item.path": "sub/folder/part.gcode"},
     ),
 )
-"""PrusaSlicer's is made of it."""
+"""SuperSlicer's ``src/slic3r/Utils/Moonraker.cpp``: it looks at the first key of the one, not at the body of the other;
+there is a path when there are folders, and a print when it shall start."""
 
 CURA: Final = (
     Send("GET /printer/info", reads={"result.state": "ready"}),
-    Send(
-        "POST /server/files/upload",
-        form={"root": "gcodes", "print": "true"},
-        status=201,
-        reads={"print_started": True},
-    ),
-    Send("GET /printer/objects/query?virtual_sdcard", reads={"result.status.virtual_sdcard.is_active": True}),
+    Send("POST /server/files/upload", form={"root": "gcodes", "print": "true"}, name="/part.gcode", status=201),
 )
-"""The plugin for Moonraker; a 503 to its first question would end it."""
+"""``MoonrakerConnection/MoonrakerOutputDevice.py`` of emtrax-ltd/Cura2MoonrakerPlugin: its file's name begins with a
+slash; a state other than ready, or a 503, to its first question would end it."""
 
 SLICERS: Final[Mapping[str, tuple[Send, ...]]] = {
     "OrcaSlicer": ORCASLICER,
-    "OrcaSlicer of 2026": ORCASLICER_2026,
+    "OrcaSlicer that starts": ORCASLICER_STARTING,
     "SuperSlicer": SUPERSLICER,
     "Cura": CURA,
 }

@@ -53,6 +53,7 @@ async def test_an_entry_is_told_listed_and_dismissed(one: Hosted) -> None:
         [entries] = await told("announcement_update")
         [entry] = entries["entries"]
         assert entry.items() >= {"entry_id": HEAT, "priority": "high", "dismissed": False, "feed": "polyhost"}.items()
+        assert entry["url"] == "", "Fluidd's and Mobileraker's types have a string there"
         assert entry.items() >= {"source": "internal", "date_dismissed": None, "dismiss_wake": None}.items()
         assert await call(one, "list", {}, Role.VIEWER) == {"entries": [entry], "feeds": ["polyhost"]}
         dismissal = {"entry_id": HEAT, "wake_time": 3600}

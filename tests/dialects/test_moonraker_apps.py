@@ -1,4 +1,4 @@
-"""Slicers bring their files and apps ask as their sources do: each finds what it reads."""
+"""Slicers bring their files and apps ask: each finds what it reads."""
 
 from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
@@ -46,9 +46,10 @@ async def sent(client: Any, step: Send, prefix: str) -> None:
     method, path = step.request.split(" ", 1)
     more: dict[str, Any] = {} if step.json is None else {"json": step.json}
     if step.form is not None:
-        more = {"data": step.form, "files": {"file": ("part.gcode", PART, "application/octet-stream")}}
+        more = {"data": step.form, "files": {"file": (step.name, PART, "application/octet-stream")}}
     answer = await client.request(method, prefix + path, **more)
     assert answer.status_code == step.status, (step.request, answer.text)
+    assert step.first is None or next(iter(answer.json())) == step.first
     assert_read(answer.json(), step.reads)
 
 

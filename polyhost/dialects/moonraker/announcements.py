@@ -26,9 +26,10 @@ _ITSELF: Final = Caller("announcements", Role.VIEWER)
 
 
 class Entry(msgspec.Struct):
-    """There is no ``url``: what is to be done is in the description."""
+    """`url` is empty: what is to be done is in the description; typed clients want a string there all the same."""
 
     entry_id: str
+    url: str
     title: str
     description: str
     priority: str
@@ -60,6 +61,7 @@ class Feed(msgspec.Struct):
 def entry_of(notice: Notice) -> Entry:
     return Entry(
         entry_id=id_of(notice.id),
+        url="",
         title=notice.fact.title,
         description=notice.fact.description,
         priority="high" if notice.fact.urgent else "normal",
