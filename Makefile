@@ -3,7 +3,8 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
-JOBS   ?= auto
+# One more than there are cores: tests wait for processes and clocks more than they reckon.
+JOBS   ?= $(shell expr $$(nproc) + 1)
 
 # What `make demo` adds to the command: DEMO=--once ends it when its print has ended.
 DEMO   ?=
