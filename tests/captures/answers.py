@@ -67,7 +67,7 @@ MOONRAKER: Final = Words(
         {
             *{"moonraker_stats", "network", "system_cpu_usage", "system_memory", "cpu_info", "distribution", "python"},
             *{"sd_info", "virtualization", "canbus", "disk_usage", "service_state", "available_services", "thumbnails"},
-            *{"instance_ids", "last_stats"},
+            *{"instance_ids", "last_stats", "linux_user"},
         }
     ),
     keyed_by_host=frozenset({"network", "canbus", "system_cpu_usage", "service_state"}),
