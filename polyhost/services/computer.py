@@ -5,7 +5,6 @@ Linux's ``/proc`` and ``/sys`` are read by psutil and by hand; what a computer h
 
 import asyncio
 import contextlib
-import functools
 import os
 import platform
 import sys
@@ -126,6 +125,7 @@ class Computer:
         self._clock = clock
         self._before: tuple[float, Mapping[str, int]] | None = None
         self._looked_at = -LOOK_AFTER_S
+        self._about: About | None = None
 
     def look(self) -> Vitals:
         """Takes about a millisecond, or none when the last look was less than half a second ago."""
@@ -155,7 +155,10 @@ class Computer:
         )
 
     async def about(self) -> About:
-        return await asyncio.to_thread(_about)
+        """Read once."""
+        if self._about is None:
+            self._about = await asyncio.to_thread(_about)
+        return self._about
 
     async def interfaces(self) -> Mapping[str, Interface]:
         """By name; those that lead somewhere."""
@@ -183,7 +186,6 @@ class Computer:
         }
 
 
-@functools.cache
 def _about() -> About:
     cpu = _fields(Path("/proc/cpuinfo"))
     try:

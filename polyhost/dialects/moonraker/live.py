@@ -26,7 +26,6 @@ class Live:
         self.agents = Agents(self.connections)
         self.feeds = Feeds(host, self.connections, understood)
         self.gcode = GcodeStore(host, self.connections)
-        self.warnings: tuple[str, ...] = ()  # what front ends show of this server, above everything
         self.components = [name for resource in resources if resource.listed(host) for name in resource.components]
         self._klippy = KlippyNews()
         self._file_news = FileNews(host, self.connections)

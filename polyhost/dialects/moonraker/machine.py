@@ -19,7 +19,7 @@ from polyhost.core.user import Permission
 from polyhost.dialects.moonraker.live import Live
 from polyhost.dialects.moonraker.request import Request
 from polyhost.dialects.moonraker.resource import OK, Notification, Resource
-from polyhost.services.computer import About, Interface, Traffic, UsbDevice, Vitals
+from polyhost.services.computer import About, Interface, Sample, Traffic, UsbDevice, Vitals
 from polyhost.services.host import Host
 from polyhost.services.printer import Printer
 from polyhost.services.printers import Port
@@ -118,8 +118,7 @@ async def system_info(request: Request) -> dict[str, Any]:
 # How busy it is
 
 
-def _sample_of(vitals: Vitals) -> ProcSample:
-    one = vitals.sample
+def _sample_of(one: Sample) -> ProcSample:
     return ProcSample(one.at, round(one.cpu * 100, 2), one.memory // 1024)
 
 
@@ -132,7 +131,7 @@ def pushed_stats_of(vitals: Vitals, connections: int) -> dict[str, Any]:
     kb, available = vitals.memory // 1024, vitals.memory_available // 1024
     cores = {f"cpu{number}": round(each * 100, 2) for number, each in enumerate(vitals.cores)}
     return {
-        "moonraker_stats": _sample_of(vitals),
+        "moonraker_stats": _sample_of(vitals.sample),
         "cpu_temp": vitals.temperature,
         "network": {name: _network_of(traffic) for name, traffic in vitals.network.items()},
         "system_cpu_usage": {"cpu": round(vitals.cpu * 100, 2), **cores},
@@ -145,10 +144,9 @@ def pushed_stats_of(vitals: Vitals, connections: int) -> dict[str, Any]:
 async def proc_stats(request: Request) -> dict[str, Any]:
     live, computer = request.call.part(Live), request.host.computer
     vitals = computer.look()
-    samples = [ProcSample(one.at, round(one.cpu * 100, 2), one.memory // 1024) for one in computer.samples]
     throttled = vitals.throttled
     return pushed_stats_of(vitals, len(live.connections)) | {
-        "moonraker_stats": samples,
+        "moonraker_stats": [_sample_of(one) for one in computer.samples],
         "throttled_state": None if throttled is None else {"bits": throttled[0], "flags": throttled[1]},
         "system_uptime": vitals.uptime_s,
     }

@@ -3,11 +3,8 @@
 Upstream: docs/external_api/printer.md; specification, 2.2.
 """
 
-import functools
 import os
-import platform
 import socket
-from pathlib import Path
 from typing import Final
 
 import msgspec
@@ -16,6 +13,7 @@ from polyhost.core.user import Permission
 from polyhost.dialects.moonraker.objects.machine import STATES, state_message_of
 from polyhost.dialects.moonraker.request import Request
 from polyhost.dialects.moonraker.resource import Resource
+from polyhost.services.computer import About
 from polyhost.services.printer import Printer
 
 resource = Resource()
@@ -42,7 +40,7 @@ class PrinterInfo(msgspec.Struct):
     app: str = "Polyhost"
 
 
-def info_of(p: Printer) -> PrinterInfo:
+def info_of(p: Printer, about: About) -> PrinterInfo:
     return PrinterInfo(
         state=STATES[p.snapshot.state],
         state_message=state_message_of(p.name, p.snapshot),
@@ -55,23 +53,11 @@ def info_of(p: Printer) -> PrinterInfo:
         log_file="klippy.log",
         config_file="printer.cfg",
         software_version=SOFTWARE_VERSION,
-        cpu_info=cpu_info(),
+        cpu_info=f"{about.cores} core {about.processor or about.architecture}",
     )
-
-
-@functools.cache
-def cpu_info() -> str:
-    """How many cores of what."""
-    model = platform.machine()
-    try:
-        lines = Path("/proc/cpuinfo").read_text(errors="replace").splitlines()
-        model = next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), model)
-    except OSError:
-        pass
-    return f"{os.cpu_count() or 1} core {model}"
 
 
 @resource.klippy_s("/printer/info", needs=Permission.LOOK)
 async def printer_info(request: Request) -> PrinterInfo:
     """It answers in any state: only a machine that has a Klippy can lack it."""
-    return info_of(request.printer)
+    return info_of(request.printer, await request.host.computer.about())

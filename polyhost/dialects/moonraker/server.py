@@ -44,7 +44,7 @@ def klippy_state(p: Printer) -> str:
 @resource.get("/server/info", needs=Permission.LOOK)
 async def server_info(request: Request) -> msgspec.Raw:
     live, p = request.call.part(Live), request.printer
-    made_of = (klippy_state(p), len(live.connections), live.warnings)
+    made_of = (klippy_state(p), len(live.connections))
 
     def make() -> msgspec.Raw:
         components = live.components
@@ -55,7 +55,7 @@ async def server_info(request: Request) -> msgspec.Raw:
             plugins=components,
             failed_components=[],
             registered_directories=[root.name for root in roots_of(request.host, p)],
-            warnings=list(live.warnings),
+            warnings=[],
             websocket_count=len(live.connections),
             moonraker_version=VERSION,
             missing_klippy_requirements=[],

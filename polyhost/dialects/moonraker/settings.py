@@ -10,6 +10,8 @@ import msgspec
 
 from polyhost.core.errors import Malformed, NotFound
 from polyhost.core.user import Permission
+from polyhost.dialects.moonraker import temperature_store
+from polyhost.dialects.moonraker.gcode import store
 from polyhost.dialects.moonraker.live import Live
 from polyhost.dialects.moonraker.request import Request
 from polyhost.dialects.moonraker.resource import Resource
@@ -20,9 +22,6 @@ from polyhost.web.sockets import MAX_SOCKETS
 
 resource = Resource("data_store")
 
-TEMPERATURE_STORE: Final = 1200
-"""Samples of each sensor, one a second."""
-GCODE_STORE: Final = 1000
 APPLICATIONS: Final = ("moonraker", "klipper")
 
 
@@ -43,7 +42,7 @@ def config_of(host: Host, p: Printer, components: list[str]) -> dict[str, dict[s
             "route_prefix": f"p/{p.slug}",
             "max_websocket_connections": MAX_SOCKETS,
         },
-        "data_store": {"temperature_store_size": TEMPERATURE_STORE, "gcode_store_size": GCODE_STORE},
+        "data_store": {"temperature_store_size": temperature_store.SAMPLES, "gcode_store_size": store.KEPT},
         "file_manager": {
             "enable_object_processing": False,
             "queue_gcode_uploads": settings.moonraker.queue_uploads,
